@@ -1,0 +1,21 @@
+"""Raw value -> model tensor, in TensorFlow graph ops only, the same code in tf.data and in the served model.
+
+Every preprocessor has the same face. `name` and `spec` come from the recipe; then:
+
+- `raw_specs`: `{field: tf.TensorSpec}` of one example's raw values, the served signature without its batch axis;
+- `blank`: `{field: value}` that means missing; its model tensor is all zeros;
+- `adapt(cells)`: learns vocabularies and statistics from the training rows' cells; `state` is what it learned;
+- `read(cell)`: one manifest cell -> raw values (reads the file);
+- `decode(raw)`: one row's raw values -> a tensor of fixed shape; a bad value raises inside the graph;
+- `finish(batch)`: a batch of decoded tensors -> the model tensor;
+- `check(raw)`: for rows that cannot raise, a bool per row: is the value one that `decode` can take?
+- `tensor`: the `TensorInfo` of the model tensor;
+- `draw(tensor)`: what a person looks at.
+"""
+
+from mm_keras.registry import PREPROCESSORS, resolve
+
+
+def build_preprocessor(name, spec, state=None):
+    """Returns the preprocessor of an input; `state` is what an earlier one learned."""
+    return resolve(PREPROCESSORS[spec.kind])(name, spec, state)

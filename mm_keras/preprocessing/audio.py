@@ -1,0 +1,112 @@
+"""WAV bytes -> log-mel spectrogram; silence is exactly zero."""
+
+import math
+import warnings
+
+import numpy as np
+import tensorflow as tf
+
+from mm_keras.preprocessing.image import read_file
+from mm_keras.preprocessing.wav import decode_wav, resample
+from mm_keras.recipe import TensorInfo
+
+with warnings.catch_warnings():
+    # Its compiled plug-ins do not load on TF 2.21; the two functions used here are plain TensorFlow.
+    warnings.filterwarnings("ignore", "unable to load libtensorflow_io_plugins", UserWarning)
+    warnings.filterwarnings("ignore", "file system plugins are not loaded", UserWarning)
+    from tensorflow_io import audio as tfio_audio
+
+# Mel energy that counts as silence: about -80 dB below a full-scale sine in a 25 ms window.
+FLOOR = 1e-2
+
+
+class AudioPreprocessor:
+    """Reads, mixes to mono, resamples, cuts or pads, and takes the log-mel spectrogram.
+
+    The model tensor is `log(1 + mel / FLOOR) / 10`: zero for silence, about 1 for a loud tone.
+
+    Args:
+        name: The input's name, which is also its served field.
+        spec: A `recipe.Audio`.
+        state: Unused; the scale is fixed so that silence stays zero.
+    """
+
+    reads_files = True
+    row_wise = True
+
+    def __init__(self, name, spec, state=None):
+        self.name, self.spec, self.state = name, spec, state or {}
+        self.raw_specs = {name: tf.TensorSpec([], tf.string)}
+        self.blank = {name: b""}
+        self.samples = int(round(spec.seconds * spec.sampling_rate))
+        self.window = max(int(round(spec.window_ms * spec.sampling_rate / 1000)), 1)
+        self.hop = max(int(round(spec.hop_ms * spec.sampling_rate / 1000)), 1)
+        # A transform twice as long as needed for low rates, so that no mel band falls between two bins.
+        self.fft = 2 ** math.ceil(math.log2(max(self.window, 512)))
+
+    @property
+    def tensor(self):
+        return TensorInfo(shape=(-(-self.samples // self.hop), self.spec.num_mel_bins))
+
+    def adapt(self, cells):
+        """Nothing to learn."""
+
+    def read(self, cell):
+        return {self.name: read_file(cell)}
+
+    def decode(self, raw):
+        """One row: bytes -> float32 `(samples,)` in [-1, 1]; empty bytes give silence."""
+        contents = raw[self.name]
+        return tf.cond(
+            tf.equal(tf.strings.length(contents), 0),
+            lambda: tf.zeros([self.samples]),
+            lambda: self._waveform(contents),
+        )
+
+    def _waveform(self, contents):
+        waveform, rate = decode_wav(contents)
+        # Cut before resampling, with room for the filter, so that an hour costs no more than a clip.
+        keep = tf.cast(tf.math.ceil((self.spec.seconds + 0.05) * tf.cast(rate, tf.float32)), tf.int32)
+        waveform = resample(waveform[:keep], rate, self.spec.sampling_rate)[: self.samples]
+        return tf.ensure_shape(tf.pad(waveform, [[0, self.samples - tf.size(waveform)]]), [self.samples])
+
+    def finish(self, batch):
+        """Batch: float32 `(batch, samples)` -> `(batch, frames, mels)`."""
+        spectrum = tfio_audio.spectrogram(batch, nfft=self.fft, window=self.window, stride=self.hop)
+        mel = tfio_audio.melscale(
+            tf.reshape(spectrum, [-1, self.fft // 2 + 1]),
+            rate=self.spec.sampling_rate,
+            mels=self.spec.num_mel_bins,
+            fmin=self.spec.min_hz,
+            fmax=self.spec.max_hz or self.spec.sampling_rate / 2,
+        )
+        return tf.reshape(tf.math.log1p(mel / FLOOR) / 10.0, [-1, *self.tensor.shape])
+
+    def augment(self, waveform, seed):
+        """One row in training: a random shift in time, silence moving in."""
+        shift = int(round(self.spec.shift_ms * self.spec.sampling_rate / 1000))
+        if shift:
+            start = tf.random.stateless_uniform([], seed, 0, 2 * shift + 1, tf.int32)
+            waveform = tf.ensure_shape(tf.pad(waveform, [[shift, shift]])[start : start + self.samples], [self.samples])
+        return waveform
+
+    def augment_batch(self, log_mel, seed):
+        """Batch in training: one block of frames and one block of mel bands of each row are blanked."""
+        if self.spec.mask:
+            for axis, size in ((1, self.tensor.shape[0]), (2, self.tensor.shape[1])):
+                keep = _random_block(tf.shape(log_mel)[0], size, self.spec.mask, seed + axis)
+                log_mel *= tf.expand_dims(keep, 3 - axis)
+        return log_mel
+
+    def draw(self, tensor):
+        """Returns float `(mels, frames)`, the lowest band first."""
+        return np.asarray(tensor).T
+
+
+def _random_block(rows, size, share, seed):
+    """Returns float32 `(rows, size)`: ones but for one run of zeros, up to `share` of the size long."""
+    u = tf.random.stateless_uniform([rows, 2], seed)
+    width = tf.floor(u[:, :1] * (share * size + 1))
+    start = tf.floor(u[:, 1:] * (size - width + 1))
+    at = tf.range(size, dtype=tf.float32)[None]
+    return tf.cast((at < start) | (at >= start + width), tf.float32)

@@ -1,0 +1,90 @@
+"""Numbers and categories of one row -> one float vector in which every missing cell is zero."""
+
+from collections import Counter
+
+import numpy as np
+import tensorflow as tf
+
+from mm_keras.recipe import TensorInfo
+
+
+class TabularPreprocessor:
+    """Standardises numbers and one-hot encodes categories.
+
+    A number becomes `[(x - mean) / deviation, 1]`, a missing one `[0, 0]`. A category becomes its one-hot vector,
+    whose first place is "unknown"; a missing one is all zeros. All float, so that the input can be explained and
+    quantised. A constant column keeps a deviation of 1.
+
+    Args:
+        name: The input's name. Its served fields are its columns, or their slugs (`recipe.Tabular.fields`).
+        spec: A `recipe.Tabular`.
+        state: `{"mean": {column: x}, "deviation": {...}, "categories": {column: [...]}}`, as `adapt` leaves it.
+    """
+
+    reads_files = False
+    row_wise = False
+
+    def __init__(self, name, spec, state=None):
+        self.name, self.spec, self.state = name, spec, state or {}
+        fields = spec.fields()
+        self.numeric = [fields[c] for c in spec.numeric]
+        self.categorical = [fields[c] for c in spec.categorical]
+        self.raw_specs = {f: tf.TensorSpec([], tf.float32) for f in self.numeric}
+        self.raw_specs |= {f: tf.TensorSpec([], tf.string) for f in self.categorical}
+        self.blank = {f: np.float32("nan") for f in self.numeric} | {f: b"" for f in self.categorical}
+
+    @property
+    def tensor(self):
+        groups = [2] * len(self.numeric) + [1 + len(self.state["categories"][f]) for f in self.categorical]
+        return TensorInfo(shape=(sum(groups),), groups=tuple(groups), numeric=len(self.numeric))
+
+    def adapt(self, cells):
+        """Learns means, deviations and categories from `{field: array}`; NaN and empty strings are left out."""
+        self.state = {"mean": {}, "deviation": {}, "categories": {}}
+        for field in self.numeric:
+            values = np.asarray(cells[field], np.float64)
+            values = values[np.isfinite(values)]
+            deviation = float(values.std()) if len(values) else 0.0
+            self.state["mean"][field] = float(values.mean()) if len(values) else 0.0
+            self.state["deviation"][field] = deviation if deviation > 0 else 1.0
+        for field in self.categorical:
+            counts = Counter(str(v) for v in cells[field] if v != "")
+            ranked = sorted(counts, key=lambda c: (-counts[c], c))
+            self.state["categories"][field] = ranked[: self.spec.max_categories]
+
+    def read(self, cell):
+        return cell
+
+    def decode(self, raw):
+        return raw
+
+    def finish(self, batch):
+        """Batch: `{field: (batch,)}` -> float32 `(batch, features)`."""
+        parts = []
+        for field in self.numeric:
+            present = tf.math.is_finite(batch[field])
+            scaled = (batch[field] - self.state["mean"][field]) / self.state["deviation"][field]
+            parts.append(tf.stack([tf.where(present, scaled, 0.0), tf.cast(present, tf.float32)], axis=1))
+        for field in self.categorical:
+            known = tf.constant(self.state["categories"][field], tf.string)
+            hits = tf.equal(batch[field][:, None], known[None, :])
+            unknown = ~tf.reduce_any(hits, axis=1) & tf.not_equal(batch[field], "")
+            parts.append(tf.cast(tf.concat([unknown[:, None], hits], axis=1), tf.float32))
+        return tf.ensure_shape(tf.concat(parts, axis=1), [None, *self.tensor.shape])
+
+    def check(self, raw):
+        """False for a row with an infinite number."""
+        rows = tf.shape(next(iter(raw.values())))[0]
+        return tf.reduce_all([tf.ones([rows], tf.bool), *(~tf.math.is_inf(raw[f]) for f in self.numeric)], axis=0)
+
+    def draw(self, tensor):
+        """Returns `{field: value in its own unit, None when missing}`."""
+        values, at, tensor = {}, 0, np.asarray(tensor)
+        for field in self.numeric:
+            raw = tensor[at] * self.state["deviation"][field] + self.state["mean"][field]
+            values[field], at = (float(raw) if tensor[at + 1] else None), at + 2
+        for field in self.categorical:
+            names = ["(unknown)", *self.state["categories"][field]]
+            hot = tensor[at : at + len(names)]
+            values[field], at = (names[int(hot.argmax())] if hot.any() else None), at + len(names)
+        return values

@@ -1,0 +1,75 @@
+"""Features computed elsewhere -> a standardised vector; NaN means missing."""
+
+import numpy as np
+import tensorflow as tf
+
+from mm_keras.errors import DataError
+from mm_keras.recipe import TensorInfo
+
+
+class VectorPreprocessor:
+    """Standardises each feature with the training rows' mean and deviation.
+
+    A row whose features are all NaN is missing and becomes zeros; a row with some NaN is bad. A constant feature
+    keeps a deviation of 1.
+
+    Args:
+        name: The input's name, which is also its served field.
+        spec: A `recipe.Vector`.
+        state: `{"columns": [...], "mean": [...], "deviation": [...]}`, as `adapt` leaves it.
+    """
+
+    reads_files = False
+    row_wise = False
+
+    def __init__(self, name, spec, state=None):
+        self.name, self.spec, self.state = name, spec, state or {}
+
+    @property
+    def raw_specs(self):
+        return {self.name: tf.TensorSpec([len(self.state["mean"])], tf.float32)}
+
+    @property
+    def blank(self):
+        return {self.name: np.full(len(self.state["mean"]), np.nan, np.float32)}
+
+    @property
+    def tensor(self):
+        return TensorInfo(shape=(len(self.state["mean"]),))
+
+    def adapt(self, cells):
+        """Learns mean and deviation from a float array `(rows, features)`.
+
+        Raises:
+            DataError: When every row is missing.
+        """
+        values = np.asarray(cells, np.float64)
+        values = values[np.isfinite(values).all(axis=1)]
+        if not len(values):
+            raise DataError(f"input {self.name!r}: every training row is missing.")
+        deviation = values.std(axis=0)
+        self.state |= {
+            "mean": values.mean(axis=0).tolist(),
+            "deviation": np.where(deviation > 0, deviation, 1.0).tolist(),
+        }
+
+    def read(self, cell):
+        return {self.name: cell}
+
+    def decode(self, raw):
+        return raw[self.name]
+
+    def finish(self, batch):
+        """Batch: float32 `(batch, features)` -> the same shape, standardised."""
+        mean, deviation = (tf.constant(self.state[k], tf.float32) for k in ("mean", "deviation"))
+        whole = tf.reduce_all(tf.math.is_finite(batch), axis=1, keepdims=True)
+        return tf.where(whole, (batch - mean) / deviation, 0.0)
+
+    def check(self, raw):
+        """False for a row that holds both numbers and NaN, or an infinite number."""
+        finite = tf.math.is_finite(raw[self.name])
+        return tf.reduce_all(finite, axis=1) | tf.reduce_all(tf.math.is_nan(raw[self.name]), axis=1)
+
+    def draw(self, tensor):
+        """Returns the features in their own units."""
+        return np.asarray(tensor) * np.asarray(self.state["deviation"]) + np.asarray(self.state["mean"])

@@ -1,0 +1,235 @@
+"""The one declaration that drives everything: inputs, fusion, tasks and training, in Python or YAML."""
+
+import json
+import keyword
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+
+from mm_keras.errors import RecipeError
+from mm_keras.recipe.inputs import Audio, Encoder, Image, Input, Positive, Share, Tabular, Text, Vector
+from mm_keras.recipe.part import FrozenDict, Part, describe
+from mm_keras.recipe.tensors import TensorInfo
+from mm_keras.registry import FUSIONS, nearest
+
+__all__ = [
+    "Audio",
+    "Classification",
+    "Encoder",
+    "Fusion",
+    "Image",
+    "Recipe",
+    "Regression",
+    "Tabular",
+    "TensorInfo",
+    "Text",
+    "Training",
+    "Vector",
+    "load_recipe",
+]
+
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+# Layer names that Keras or the graph uses by itself, and outputs that every served model has.
+RESERVED = {"embedding", "fusion", "error", "presence", "inputs", "self", "training", "mask"}
+
+
+class Fusion(Part):
+    """How the embeddings of the inputs become one.
+
+    Args:
+        kind: A name of `registry.FUSIONS`.
+        units: Size of the joint embedding.
+        dropout: Fraction of the joint embedding zeroed in training.
+    """
+
+    kind: str = "gated"
+    units: Positive = 64
+    dropout: Share = 0.1
+
+    def __init__(self, kind="gated", /, **data):
+        super().__init__(kind=data.pop("kind", kind), **data)
+
+    __init__.__pydantic_base_init__ = True
+
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, kind):
+        if kind not in FUSIONS:
+            raise ValueError(f"must be one of {sorted(FUSIONS)}.{nearest(kind, FUSIONS)} Received: {kind!r}")
+        return kind
+
+
+class Classification(Part):
+    """One of several classes.
+
+    Args:
+        column: Column of the manifest with the label. Defaults to the task's name.
+        classes: The class names, in the order of the outputs; any other label is a bad row. `None` takes the
+            labels of the training rows, sorted (as numbers when all are numbers).
+        class_weight: `"balanced"` weighs each class by `n / (classes * count)` in the loss; `None` weighs all alike.
+        label_smoothing: Share of each label spread over all classes.
+        weight: Factor of this task's loss among several.
+    """
+
+    kind: Literal["classification"] = "classification"
+    column: str | None = None
+    classes: tuple[Annotated[str, BeforeValidator(str)], ...] | None = None
+    class_weight: Literal["balanced"] | None = None
+    label_smoothing: Share = 0.0
+    weight: Annotated[float, Field(gt=0.0)] = 1.0
+
+    @field_validator("classes")
+    @classmethod
+    def _distinct(cls, classes):
+        if classes is not None and (len(classes) < 2 or len(set(classes)) < len(classes)):
+            raise ValueError(f"needs at least two distinct names. Received: {list(classes)}")
+        return classes
+
+
+class Regression(Part):
+    """One number, in the unit of its column.
+
+    Args:
+        column: Column of the manifest with the number. Defaults to the task's name.
+        weight: Factor of this task's loss among several.
+    """
+
+    kind: Literal["regression"] = "regression"
+    column: str | None = None
+    weight: Annotated[float, Field(gt=0.0)] = 1.0
+
+
+Task = Annotated[Classification | Regression, Field(discriminator="kind")]
+
+
+class Training(Part):
+    """How the model is trained.
+
+    Args:
+        epochs: Most passes over the training rows.
+        batch_size: Rows per step.
+        learning_rate: Peak of AdamW's rate; it falls to zero along a cosine over all epochs (arXiv:1608.03983).
+        weight_decay: AdamW's decoupled decay (arXiv:1711.05101).
+        patience: Epochs without a better validation loss before training stops; the best weights are kept.
+        modality_dropout: Chance that a present input of an example is blanked in a step; never all of them.
+        auxiliary: Weight of a loss on each input's own head, thrown away after training. It keeps a slow modality
+            learning beside a fast one. Defaults to `0.0`, no such heads.
+        precision: `"float32"`, `"mixed_float16"` or `"mixed_bfloat16"`.
+        seed: Of splits, initial weights, order, augmentation and dropout.
+    """
+
+    epochs: Positive = 30
+    batch_size: Positive = 32
+    learning_rate: Annotated[float, Field(gt=0.0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0.0)] = 1e-4
+    patience: Positive = 8
+    modality_dropout: Share = 0.2
+    auxiliary: Annotated[float, Field(ge=0.0)] = 0.0
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+
+class Recipe(Part):
+    """One declaration of a multimodal model.
+
+    Args:
+        inputs: `{name: input}`. A name is a port of the model and of the served signature: letters, digits and
+            underscores, a letter first, no Python keyword.
+        tasks: `{name: task}`; names follow the same rule.
+        fusion: How the inputs are joined.
+        training: How the model is trained.
+    Raises:
+        RecipeError: With the place of the fault, what was expected and the nearest right word.
+    Example:
+        >>> recipe = Recipe(inputs={"title": Text()}, tasks={"rating": Regression()})
+        >>> recipe.inputs["title"].length
+        64
+    """
+
+    inputs: Annotated[FrozenDict[Input], Field(min_length=1)]
+    tasks: Annotated[FrozenDict[Task], Field(min_length=1)]
+    fusion: Annotated[Fusion, BeforeValidator(lambda v: {"kind": v} if isinstance(v, str) else v)] = Fusion()
+    training: Training = Training()
+
+    @model_validator(mode="after")
+    def _names_can_be_served(self):
+        for room, names in (("inputs", self.inputs), ("tasks", self.tasks)):
+            for name in names:
+                if not NAME.fullmatch(name) or keyword.iskeyword(name) or name in RESERVED:
+                    raise ValueError(
+                        f"{room}.{name}: a name is letters, digits and underscores, begins with a letter, and is no "
+                        f"Python keyword and none of {sorted(RESERVED)}, since it becomes a signature name."
+                    )
+        seen = {}
+        for name, owner in [*self._graph_names(), *self._field_names()]:
+            if name in seen:
+                raise ValueError(f"the name {name!r} is used twice, by {seen[name]} and by {owner}. Rename one.")
+            seen[name] = owner
+        return self
+
+    def _graph_names(self):
+        for name in self.inputs:
+            yield from ((f"{name}{end}", f"inputs.{name}") for end in ("", "_encoder", "_present", "_missing"))
+        for name in self.tasks:
+            yield from ((f"{name}{end}", f"tasks.{name}") for end in ("", "_logits", "_label", "_classes"))
+
+    def _field_names(self):
+        for name, spec in self.inputs.items():
+            if isinstance(spec, Tabular):
+                # A table of one column may carry the column's own name.
+                yield from ((f, f"inputs.{name}.{c}") for c, f in spec.fields().items() if f != name)
+
+    def without(self, *names):
+        """Returns the recipe with these inputs left out."""
+        return self.model_copy(update={"inputs": {k: v for k, v in self.inputs.items() if k not in names}})
+
+    def to_yaml(self):
+        """Returns the whole recipe as YAML, defaults included."""
+        return yaml.safe_dump(json.loads(self.model_dump_json()), sort_keys=False, allow_unicode=True)
+
+    def save(self, path):
+        """Writes the recipe as YAML."""
+        Path(path).write_text(self.to_yaml(), encoding="utf-8")
+
+    @classmethod
+    def json_schema(cls):
+        """Returns the JSON Schema of the YAML form, for editors."""
+        return cls.model_json_schema(mode="validation")
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Refuses repeated keys, of which PyYAML would keep the last without a word."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {twice[0]!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def load_recipe(source):
+    """Returns a `Recipe` from a YAML file, a mapping, or a `Recipe` itself.
+
+    Raises:
+        RecipeError: When the file is absent, is not YAML, or does not describe a recipe.
+    """
+    if isinstance(source, Recipe):
+        return source
+    name, content = None, source
+    if isinstance(source, str | Path):
+        name = str(source)
+        try:
+            content = yaml.load(Path(source).read_text(encoding="utf-8"), _UniqueKeyLoader)  # noqa: S506 (a SafeLoader)
+        except OSError as error:
+            raise RecipeError(f"{name}: cannot read the recipe: {error.strerror}") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise RecipeError(f"{name}: not YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise RecipeError(f"{name or 'recipe'}: expected a mapping. Received: {type(content).__name__}")
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        raise RecipeError(describe(error, Recipe, name)) from None

@@ -1,0 +1,199 @@
+"""The five kinds of input. Each field's unit is in its name or its comment; no tensors here."""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from mm_keras.recipe.part import Part
+from mm_keras.registry import ENCODERS, nearest
+
+Positive = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class Encoder(Part):
+    """Which encoder an input gets, and how large.
+
+    Args:
+        kind: A name of `registry.ENCODERS[modality]`; `None` takes the modality's first entry.
+        size: `"tiny"`, `"small"` or `"base"`; embeddings of 32, 64 or 128 units.
+        dropout: Fraction of the embedding zeroed in training.
+    """
+
+    kind: str | None = None
+    size: Literal["tiny", "small", "base"] = "small"
+    dropout: Share = 0.1
+
+
+def _encoder_from_name(value):
+    return {"kind": value} if isinstance(value, str) else value
+
+
+class _Input(Part):
+    encoder: Annotated[Encoder, BeforeValidator(_encoder_from_name)] = Encoder()
+
+    @model_validator(mode="after")
+    def _encoder_exists(self):
+        kinds = ENCODERS[self.kind]
+        if self.encoder.kind is not None and self.encoder.kind not in kinds:
+            raise ValueError(
+                f"`encoder` must be one of {sorted(kinds)} for {self.kind}.{nearest(self.encoder.kind, kinds)} "
+                f"Received: encoder={self.encoder.kind!r}"
+            )
+        return self
+
+    @property
+    def encoder_kind(self):
+        """The encoder's name, the modality's default resolved."""
+        return self.encoder.kind or next(iter(ENCODERS[self.kind]))
+
+
+class Image(_Input):
+    """A picture: JPEG, PNG, GIF (first frame) or BMP bytes, or a path to them.
+
+    Args:
+        column: Column of the manifest with the path. Defaults to the input's name.
+        size: `(height, width)` in pixels of the model tensor.
+        channels: 1 (grey), 3 (RGB) or 4 (RGB and alpha).
+        resize: `"stretch"` to `size`, or `"pad"` to keep the aspect on black borders.
+        background: Grey level 0..255 that transparency is composited on, for 1 and 3 channels.
+        shift: Largest random shift in training, as a share of the side. Defaults to `0.0`.
+        flip: Whether training mirrors pictures left to right at random.
+        encoder: Name or `Encoder`.
+    """
+
+    kind: Literal["image"] = "image"
+    column: str | None = None
+    size: tuple[Positive, Positive] = (96, 96)
+    channels: Literal[1, 3, 4] = 3
+    resize: Literal["stretch", "pad"] = "stretch"
+    background: Annotated[int, Field(ge=0, le=255)] = 255
+    shift: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
+    flip: bool = False
+
+
+class Text(_Input):
+    """A string of any script, split into WordPieces whose vocabulary is learned from the training rows.
+
+    Args:
+        column: Column of the manifest with the text. Defaults to the input's name.
+        length: Number of tokens kept; longer texts are cut.
+        vocabulary_size: Most WordPieces to learn, `[PAD]` and `[UNK]` counted.
+        remove: RE2 pattern deleted from the text before it is split.
+        encoder: Name or `Encoder`.
+    """
+
+    kind: Literal["text"] = "text"
+    column: str | None = None
+    length: Positive = 64
+    vocabulary_size: Annotated[int, Field(ge=16)] = 8000
+    remove: str | None = None
+
+    @model_validator(mode="after")
+    def _pattern_compiles(self):
+        if self.remove is not None:
+            try:
+                re.compile(self.remove)
+            except re.error as error:
+                raise ValueError(f"`remove` is not a pattern: {error}. Received: remove={self.remove!r}") from None
+        return self
+
+
+class Audio(_Input):
+    """A sound: WAV bytes (PCM 8/16/24/32 bit or float 32), or a path to them.
+
+    Args:
+        column: Column of the manifest with the path. Defaults to the input's name.
+        seconds: Length kept; longer clips are cut, shorter ones end in silence.
+        sampling_rate: Hertz that clips are resampled to.
+        window_ms: Length of one analysis window, milliseconds. 25 with a hop of 10 is the usual choice for speech.
+        hop_ms: Step between windows, milliseconds.
+        num_mel_bins: Number of mel bands between `min_hz` and `max_hz`.
+        min_hz: Lowest frequency of the mel bank, hertz.
+        max_hz: Highest frequency, hertz. Defaults to half the sampling rate.
+        shift_ms: Largest random shift in time in training, milliseconds. Defaults to `0.0`.
+        mask: Largest share of the frames, and of the mel bands, that training blanks (SpecAugment, arXiv:1904.08779,
+            section 2; one mask each). Defaults to `0.0`.
+        encoder: Name or `Encoder`.
+    """
+
+    kind: Literal["audio"] = "audio"
+    column: str | None = None
+    seconds: Annotated[float, Field(gt=0.0, le=600.0)] = 2.0
+    sampling_rate: Annotated[int, Field(ge=1000, le=96_000)] = 16_000
+    window_ms: Annotated[float, Field(gt=0.0)] = 25.0
+    hop_ms: Annotated[float, Field(gt=0.0)] = 10.0
+    num_mel_bins: Positive = 64
+    min_hz: Annotated[float, Field(ge=0.0)] = 20.0
+    max_hz: float | None = None
+    shift_ms: Annotated[float, Field(ge=0.0)] = 0.0
+    mask: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
+
+    @model_validator(mode="after")
+    def _frequencies_fit(self):
+        top = self.max_hz if self.max_hz is not None else self.sampling_rate / 2
+        if not self.min_hz < top <= self.sampling_rate / 2:
+            raise ValueError(
+                "needs min_hz < max_hz <= sampling_rate / 2. "
+                f"Received: min_hz={self.min_hz}, max_hz={top}, sampling_rate={self.sampling_rate}"
+            )
+        if self.hop_ms > 1000 * self.seconds:
+            raise ValueError(f"`hop_ms` is longer than the clip. Received: hop_ms={self.hop_ms}")
+        return self
+
+
+class Tabular(_Input):
+    """Numbers and categories of one row. Missing cells and unseen categories are allowed.
+
+    Args:
+        numeric: Columns of numbers; standardised with the training rows' mean and deviation.
+        categorical: Columns of categories; the most frequent are kept.
+        max_categories: Most categories kept per column; rarer ones count as unknown.
+        encoder: Name or `Encoder`.
+    """
+
+    kind: Literal["tabular"] = "tabular"
+    numeric: tuple[str, ...] = ()
+    categorical: tuple[str, ...] = ()
+    max_categories: Annotated[int, Field(ge=1, le=4096)] = 256
+
+    @model_validator(mode="after")
+    def _has_columns(self):
+        columns = [*self.numeric, *self.categorical]
+        if not columns:
+            raise ValueError("needs at least one column in `numeric` or `categorical`.")
+        if twice := {c for c in columns if columns.count(c) > 1}:
+            raise ValueError(f"names a column twice. Received: {sorted(twice)}")
+        return self
+
+    def fields(self):
+        """Returns `{column: served field name}`: the column itself when it can be a signature name, else a slug."""
+        slugs = {c: re.sub(r"\W+", "_", c, flags=re.ASCII).strip("_") for c in (*self.numeric, *self.categorical)}
+        return {c: s if s[:1].isalpha() else f"column_{s}" for c, s in slugs.items()}
+
+
+class Vector(_Input):
+    """Features computed elsewhere: columns of numbers, or a column of `.npy` paths or of lists.
+
+    Args:
+        column: Column with paths or lists. Defaults to the input's name.
+        columns: Columns with one number each, in order.
+        prefix: Takes every column whose name starts so, in the order of the table.
+        encoder: Name or `Encoder`.
+    """
+
+    kind: Literal["vector"] = "vector"
+    column: str | None = None
+    columns: tuple[str, ...] = ()
+    prefix: str | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self):
+        given = [n for n in ("column", "columns", "prefix") if getattr(self, n)]
+        if len(given) > 1:
+            raise ValueError(f"takes one of `column`, `columns` and `prefix`. Received: {given}")
+        return self
+
+
+Input = Annotated[Image | Text | Audio | Tabular | Vector, Field(discriminator="kind")]

@@ -1,0 +1,55 @@
+"""What a recipe may name. Entries are `"module:attribute"`, so that reading a recipe never imports Keras.
+
+A user adds an entry with one line, as a path or as the object itself:
+`mm_keras.registry.FUSIONS["mine"] = MyFusion`.
+"""
+
+import difflib
+import importlib
+
+# The first entry of each modality is its default.
+ENCODERS = {
+    "image": {"cnn": "mm_keras.encoders.image:build_image_cnn"},
+    "text": {
+        "transformer": "mm_keras.encoders.text:build_text_transformer",
+        "gru": "mm_keras.encoders.text:build_text_gru",
+    },
+    "audio": {"cnn": "mm_keras.encoders.audio:build_audio_cnn"},
+    "tabular": {"mlp": "mm_keras.encoders.tabular:build_tabular_mlp"},
+    "vector": {"mlp": "mm_keras.encoders.vector:build_vector_mlp"},
+}
+
+FUSIONS = {
+    "concat": "mm_keras.fusion.concat:ConcatFusion",
+    "gated": "mm_keras.fusion.gated:GatedFusion",
+    "self_attention": "mm_keras.fusion.self_attention:SelfAttentionFusion",
+    "decision_mean": "mm_keras.fusion.decision:DecisionMean",
+    "decision_weighted": "mm_keras.fusion.decision:DecisionWeighted",
+}
+
+TASKS = {
+    "classification": "mm_keras.tasks.classification:ClassificationTask",
+    "regression": "mm_keras.tasks.regression:RegressionTask",
+}
+
+PREPROCESSORS = {
+    "image": "mm_keras.preprocessing.image:ImagePreprocessor",
+    "text": "mm_keras.preprocessing.text:TextPreprocessor",
+    "audio": "mm_keras.preprocessing.audio:AudioPreprocessor",
+    "tabular": "mm_keras.preprocessing.tabular:TabularPreprocessor",
+    "vector": "mm_keras.preprocessing.vector:VectorPreprocessor",
+}
+
+
+def resolve(entry):
+    """Returns the object behind a registry entry, importing its module when the entry is a path."""
+    if not isinstance(entry, str):
+        return entry
+    module, attribute = entry.split(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def nearest(word, words):
+    """Returns `" Did you mean 'x'?"` for the closest of `words`, or an empty string."""
+    close = difflib.get_close_matches(str(word), [str(w) for w in words], n=1, cutoff=0.5)
+    return f" Did you mean {close[0]!r}?" if close else ""
