@@ -6,7 +6,8 @@ Every preprocessor has the same face. `name` and `spec` come from the recipe; th
 - `blank`: `{field: value}` that means missing; its model tensor is all zeros;
 - `adapt(cells)`: learns vocabularies and statistics from the training rows' cells; `state` is what it learned;
 - `read(cell)`: one manifest cell -> raw values (reads the file);
-- `decode(raw)`: one row's raw values -> a tensor of fixed shape; a bad value raises inside the graph;
+- `decode(raw)`: raw values -> what is batched; a bad value raises inside the graph;
+- `row_wise`: whether `decode` works on one row and may raise, giving `decoded_shape`; else it takes a whole batch;
 - `finish(batch)`: a batch of decoded tensors -> the model tensor;
 - `check(raw)`: for rows that cannot raise, a bool per row: is the value one that `decode` can take?
 - `tensor`: the `TensorInfo` of the model tensor;

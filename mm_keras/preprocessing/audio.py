@@ -48,6 +48,10 @@ class AudioPreprocessor:
     def tensor(self):
         return TensorInfo(shape=(-(-self.samples // self.hop), self.spec.num_mel_bins))
 
+    @property
+    def decoded_shape(self):
+        return (self.samples,)
+
     def adapt(self, cells):
         """Nothing to learn."""
 

@@ -27,6 +27,10 @@ class ImagePreprocessor:
     def tensor(self):
         return TensorInfo(shape=(*self.spec.size, self.spec.channels))
 
+    @property
+    def decoded_shape(self):
+        return self.tensor.shape
+
     def adapt(self, cells):
         """Nothing to learn."""
 

@@ -109,7 +109,7 @@ def resample(waveform, rate_in, rate_out, zero_crossings=6):
         count = (samples * rate_out + tf.cast(rate_in, tf.int64) - 1) // tf.cast(rate_in, tf.int64)
         # Positions in float64: in float32 they are off by a sample after a minute.
         at = tf.range(tf.cast(count, tf.float64), dtype=tf.float64) * (rate / rate_out)
-        cutoff = tf.minimum(1.0, rate_out / rate) * 0.97
+        cutoff = tf.minimum(tf.constant(1.0, tf.float64), rate_out / rate) * 0.97
         width = tf.cast(tf.math.ceil(zero_crossings / cutoff), tf.int64)
         first = tf.cast(tf.floor(at), tf.int64)
         taps = first[:, None] + tf.range(-width + 1, width + 1)

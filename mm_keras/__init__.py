@@ -1,0 +1,43 @@
+"""One declaration of a multimodal model drives its data, training, evaluation, explanation and export."""
+
+import importlib
+
+__version__ = "0.1.0"
+
+# Listed by hand and imported on first use, so that `import mm_keras` does nothing and `mm-keras --help` is quick.
+_NAMES = {
+    "Audio": "recipe",
+    "Classification": "recipe",
+    "Encoder": "recipe",
+    "Fusion": "recipe",
+    "Image": "recipe",
+    "Recipe": "recipe",
+    "Regression": "recipe",
+    "Tabular": "recipe",
+    "Text": "recipe",
+    "Training": "recipe",
+    "Vector": "recipe",
+    "load_recipe": "recipe",
+    "DataError": "errors",
+    "ExportError": "errors",
+    "RecipeError": "errors",
+    "load": "data.manifest",
+    "make_digits": "data.catalog.digits",
+    "fit": "training.fit",
+    "load_run": "training.run",
+    "evaluate": "evaluation.evaluate",
+    "predict": "evaluation.predict",
+    "explain": "explain.explain",
+    "export": "export.export",
+}
+__all__ = sorted(_NAMES)  # noqa: PLE0605 (the names above)
+
+
+def __getattr__(name):
+    if name not in _NAMES:
+        raise AttributeError(f"module 'mm_keras' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"mm_keras.{_NAMES[name]}"), name)
+
+
+def __dir__():
+    return __all__

@@ -1,0 +1,95 @@
+"""Masks as plain tensors: 1 keeps, 0 is padding. Explicit, so that every fusion sees what it gets."""
+
+import keras
+from keras import layers, ops
+
+
+@keras.saving.register_keras_serializable("mm_keras")
+class TokenMask(layers.Layer):
+    """Marks the places that hold something.
+
+    Input shape:
+        `(batch, steps)` integer ids, or float `(batch, steps, channels)`.
+    Output shape:
+        Float `(batch, steps)`: 1 where the id, or any channel, is not zero.
+    """
+
+    def call(self, x):
+        filled = ops.not_equal(x, ops.zeros((), x.dtype))
+        if len(x.shape) == 3:
+            filled = ops.any(filled, axis=-1)
+        return ops.cast(filled, self.compute_dtype)
+
+    def compute_output_spec(self, x):
+        return keras.KerasTensor(x.shape[:2], dtype=self.compute_dtype)
+
+
+@keras.saving.register_keras_serializable("mm_keras")
+class FullMask(layers.Layer):
+    """Marks every step as kept.
+
+    Input shape:
+        `(batch, steps, channels)`.
+    Output shape:
+        Float `(batch, steps)` of ones.
+    """
+
+    def call(self, x):
+        return ops.ones_like(x[..., 0])
+
+    def compute_output_shape(self, input_shape):
+        return input_shape[:2]
+
+
+@keras.saving.register_keras_serializable("mm_keras")
+class ApplyMask(layers.Layer):
+    """Zeroes the steps that the mask drops.
+
+    Input shape:
+        `[x (batch, steps, ...), mask (batch, steps)]`.
+    Output shape:
+        As `x`.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True  # takes the mask that recurrent layers attach, and ends it here
+
+    def compute_mask(self, inputs, previous_mask):
+        return None
+
+    def call(self, inputs):
+        x, mask = inputs
+        for _ in range(len(x.shape) - 2):
+            mask = ops.expand_dims(mask, -1)
+        return x * ops.cast(mask, x.dtype)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape[0]
+
+
+@keras.saving.register_keras_serializable("mm_keras")
+class MaskedPooling(layers.Layer):
+    """Means over the steps that the mask keeps, beside their maximum.
+
+    A row without any step gives zeros.
+
+    Input shape:
+        `[tokens (batch, steps, units), mask (batch, steps)]`; `tokens` may be of either sign.
+    Output shape:
+        `(batch, 2 * units)`.
+    """
+
+    def call(self, inputs):
+        tokens, mask = inputs
+        keep = ops.expand_dims(ops.cast(mask, tokens.dtype), -1)
+        count = ops.sum(keep, axis=1)
+        mean = ops.sum(tokens * keep, axis=1) / ops.maximum(count, 1.0)
+        # Padding is lifted out of the maximum by the row's own smallest value, which stays in the range of an int8.
+        low = ops.min(tokens, axis=1, keepdims=True)
+        top = ops.max(tokens * keep + low * (1.0 - keep), axis=1) * ops.minimum(count, 1.0)
+        return ops.concatenate([mean, top], axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        batch, _, units = input_shape[0]
+        return (batch, 2 * units)

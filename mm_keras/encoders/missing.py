@@ -1,0 +1,83 @@
+"""Missing inputs: seen from the tensor itself, dropped at random in training, replaced by a learned embedding."""
+
+import keras
+from keras import layers, ops
+
+
+@keras.saving.register_keras_serializable("mm_keras")
+class Presence(layers.Layer):
+    """Tells which rows hold anything.
+
+    Input shape:
+        `(batch, ...)` of any numeric dtype.
+    Output shape:
+        Float `(batch, 1)`: 0 where the whole row is zero, the blank value, else 1.
+    """
+
+    def call(self, x):
+        axes = tuple(range(1, len(x.shape)))
+        filled = ops.any(ops.not_equal(x, ops.zeros((), x.dtype)), axis=axes)
+        return ops.cast(ops.expand_dims(filled, -1), self.compute_dtype)
+
+    def compute_output_spec(self, x):
+        return keras.KerasTensor((x.shape[0], 1), dtype=self.compute_dtype)
+
+
+@keras.saving.register_keras_serializable("mm_keras")
+class ModalityDropout(layers.Layer):
+    """In training, takes each present input away with probability `rate`, but never the last one of a row.
+
+    Args:
+        rate: Probability for each input, independently. One present input of each row, drawn at random, is spared.
+        seed: Of the draws.
+    Input shape:
+        `{input: (batch, 1)}` of presences.
+    Output shape:
+        The same, with some ones turned to zeros.
+    Reference:
+        Neverova et al. 2016, arXiv:1501.00102, section 3.3 (ModDrop). Differs: one input is always spared.
+    """
+
+    def __init__(self, rate, seed=0, **kwargs):
+        super().__init__(**kwargs)
+        self.rate, self.seed = rate, seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def call(self, presences, training=False):
+        if not training or not self.rate:
+            return dict(presences)
+        names = sorted(presences)
+        present = ops.concatenate([presences[n] for n in names], axis=-1)
+        draw = lambda: keras.random.uniform(ops.shape(present), dtype=present.dtype, seed=self.seed_generator)  # noqa: E731
+        kept = ops.cast(draw() >= self.rate, present.dtype)
+        spared = ops.one_hot(ops.argmax(present * (draw() + 1e-3), axis=-1), len(names), dtype=present.dtype)
+        kept = present * ops.maximum(kept, spared)
+        return {name: kept[:, i : i + 1] for i, name in enumerate(names)}
+
+    def compute_output_shape(self, input_shape):
+        return dict(input_shape)
+
+    def get_config(self):
+        return {**super().get_config(), "rate": self.rate, "seed": self.seed}
+
+
+@keras.saving.register_keras_serializable("mm_keras")
+class MissingEmbedding(layers.Layer):
+    """Puts a learned embedding in place of an absent input's.
+
+    Input shape:
+        `[embedding (batch, units), presence (batch, 1)]`.
+    Output shape:
+        `(batch, units)`.
+    """
+
+    def build(self, input_shape):
+        self.missing = self.add_weight(shape=(input_shape[0][-1],), initializer="zeros", name="missing")
+
+    def call(self, inputs):
+        embedding, present = inputs
+        present = ops.cast(present, embedding.dtype)
+        return embedding * present + ops.cast(self.missing, embedding.dtype) * (1.0 - present)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape[0]

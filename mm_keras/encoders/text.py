@@ -1,0 +1,117 @@
+"""WordPiece ids."""
+
+import keras
+from keras import layers, ops
+
+from mm_keras.encoders import UNITS
+from mm_keras.encoders.masking import ApplyMask, MaskedPooling, TokenMask
+
+DEPTH = {"tiny": 1, "small": 2, "base": 4}
+
+
+@keras.saving.register_keras_serializable("mm_keras")
+class PositionEmbedding(layers.Layer):
+    """Adds a learned vector for each place.
+
+    Input shape:
+        `(batch, steps, units)`; `steps` is fixed.
+    Output shape:
+        The same.
+    """
+
+    def build(self, input_shape):
+        self.positions = self.add_weight(shape=input_shape[1:], initializer=keras.initializers.RandomNormal(0.02), name="positions")
+
+    def call(self, x):
+        return x + ops.cast(self.positions, x.dtype)[: x.shape[1]]
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
+@keras.saving.register_keras_serializable("mm_keras")
+class PairMask(layers.Layer):
+    """Turns a mask of steps into the attention mask of Keras: bool `(batch, 1, steps)`, `True` attends."""
+
+    def call(self, mask):
+        return ops.expand_dims(ops.greater(mask, 0.5), 1)
+
+    def compute_output_spec(self, mask):
+        return keras.KerasTensor((mask.shape[0], 1, mask.shape[1]), dtype="bool")
+
+
+@keras.saving.register_keras_serializable("mm_keras")
+class StepMask(layers.Layer):
+    """Turns a mask of steps into the mask that recurrent layers take: bool `(batch, steps)`."""
+
+    def call(self, mask):
+        return ops.greater(mask, 0.5)
+
+    def compute_output_spec(self, mask):
+        return keras.KerasTensor(mask.shape, dtype="bool")
+
+
+def transformer_block(x, attention_mask, num_heads, dropout):
+    """A pre-normalised transformer block: self-attention, then a network four times as wide.
+
+    Reference:
+        Xiong et al. 2020, arXiv:2002.04745, section 3.2 (normalisation first).
+    """
+    units = x.shape[-1]
+    y = layers.LayerNormalization(epsilon=1e-5)(x)
+    y = layers.MultiHeadAttention(num_heads, units // num_heads, dropout=dropout)(y, y, attention_mask=attention_mask)
+    x = layers.Add()([x, layers.Dropout(dropout)(y)])
+    y = layers.LayerNormalization(epsilon=1e-5)(x)
+    y = layers.Dense(units)(layers.Dense(4 * units, activation="gelu")(y))
+    return layers.Add()([x, layers.Dropout(dropout)(y)])
+
+
+def build_text_transformer(inputs, encoder, tensor):
+    """A transformer over WordPieces.
+
+    Blocks: `tiny` 1, `small` 2, `base` 4; heads of 16 units.
+
+    Args:
+        inputs: Int32 ids `(batch, length)`; 0 pads.
+        encoder: `recipe.Encoder`.
+        tensor: `TensorInfo`, with the size of the vocabulary.
+    Returns:
+        `{"tokens": (batch, length, units), "mask": (batch, length), "embedding": (batch, units)}`.
+    """
+    units = UNITS[encoder.size]
+    mask = TokenMask()(inputs)
+    x = PositionEmbedding()(layers.Embedding(tensor.vocabulary_size, units)(inputs))
+    x = layers.Dropout(encoder.dropout)(x)
+    attention_mask = PairMask()(mask)
+    for _ in range(DEPTH[encoder.size]):
+        x = transformer_block(x, attention_mask, units // 16, encoder.dropout)
+    return _pooled(layers.LayerNormalization(epsilon=1e-5)(x), mask, units, encoder.dropout)
+
+
+def build_text_gru(inputs, encoder, tensor, unroll=False):
+    """A bidirectional GRU over WordPieces.
+
+    Args:
+        inputs, encoder, tensor: As in `build_text_transformer`.
+        unroll: Writes the loop out, which full-int8 conversion needs; the weights are the same.
+    Returns:
+        As `build_text_transformer`.
+    Reference:
+        Cho et al. 2014, arXiv:1406.1078, section 2.3. Differs: `reset_after`, as in Keras.
+    """
+    units = UNITS[encoder.size]
+    mask = TokenMask()(inputs)
+    x = layers.Dropout(encoder.dropout)(layers.Embedding(tensor.vocabulary_size, units)(inputs))
+    # CuDNN's kernel would be baked into an export traced where a GPU is seen; it refuses such masks anyway.
+    cell = layers.GRU(units // 2, return_sequences=True, use_cudnn=False, unroll=unroll)
+    x = layers.Bidirectional(cell)(x, mask=StepMask()(mask))
+    return _pooled(x, mask, units, encoder.dropout)
+
+
+build_text_gru.options = ("unroll",)
+
+
+def _pooled(tokens, mask, units, dropout):
+    tokens = ApplyMask()([tokens, mask])
+    pooled = layers.Dense(units, activation="relu")(MaskedPooling()([tokens, mask]))
+    return {"tokens": tokens, "mask": mask, "embedding": layers.Dropout(dropout)(pooled)}

@@ -1,0 +1,24 @@
+"""Features computed elsewhere."""
+
+from keras import layers
+
+from mm_keras.encoders import UNITS
+from mm_keras.encoders.masking import FullMask
+
+
+def build_vector_mlp(inputs, encoder, tensor):
+    """A two-layer network; the embedding is its only token.
+
+    Args:
+        inputs: Float `(batch, features)`, standardised.
+        encoder: `recipe.Encoder`.
+        tensor: `TensorInfo`.
+    Returns:
+        `{"tokens": (batch, 1, units), "mask": ones, "embedding": (batch, units)}`.
+    """
+    units = UNITS[encoder.size]
+    x = layers.Activation("relu")(layers.BatchNormalization()(layers.Dense(2 * units, use_bias=False)(inputs)))
+    x = layers.Dense(units, activation="relu")(layers.Dropout(encoder.dropout)(x))
+    embedding = layers.Dropout(encoder.dropout)(x)
+    tokens = layers.Reshape((1, units))(embedding)
+    return {"tokens": tokens, "mask": FullMask()(tokens), "embedding": embedding}

@@ -1,0 +1,107 @@
+"""Raw examples -> model tensors, a batch at a time: the function that the served model also runs."""
+
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from mm_keras.errors import DataError
+from mm_keras.preprocessing.guard import decode_rows
+from mm_keras.registry import nearest
+
+
+def raw_specs(preprocessors):
+    """Returns `{field: tf.TensorSpec((None, ...))}`: the raw signature of all inputs together."""
+    specs = [p.raw_specs for p in preprocessors.values()]
+    return {f: tf.TensorSpec([None, *s.shape], s.dtype, name=f) for group in specs for f, s in group.items()}
+
+
+def preprocess(preprocessors, raw):
+    """Turns a batch of raw values into model tensors, in graph ops; a bad value counts as missing.
+
+    Args:
+        preprocessors: `{input: preprocessor}`.
+        raw: `{field: tensor (batch, ...)}`, as `raw_specs` says.
+    Returns:
+        `({input: model tensor}, {input: bool (batch,)})`; the second is `False` where the value was bad.
+    """
+    tensors, fine = {}, {}
+    for name, p in preprocessors.items():
+        own = {field: raw[field] for field in p.raw_specs}
+        if p.row_wise:
+            rows, fine[name] = decode_rows(p.decode, tf.zeros(p.decoded_shape), own)
+            tensors[name] = p.finish(rows)
+        else:
+            fine[name] = p.check(own)
+            own = {f: _blank_where(~fine[name], v, p.blank[f]) for f, v in own.items()}
+            tensors[name] = p.finish(p.decode(own))
+    return tensors, fine
+
+
+def error_text(fine):
+    """Returns string `(batch,)`: `"photo: undecodable; "` for each bad value of a row, empty when all are fine."""
+    return tf.strings.join([tf.where(ok, "", f"{name}: undecodable; ") for name, ok in fine.items()])
+
+
+def _blank_where(bad, values, blank):
+    bad = tf.reshape(bad, [-1] + [1] * (len(values.shape) - 1))
+    return tf.where(bad, tf.constant(blank, values.dtype), values)
+
+
+def raw_batch(preprocessors, examples):
+    """Turns examples as people have them into arrays for `preprocess`.
+
+    Args:
+        preprocessors: `{input: preprocessor}`.
+        examples: Sequence of `{field: value}`. A picture or sound is bytes or a path; pictures may be uint8 arrays
+            `(height, width, channels)`; a vector is a sequence of numbers. An absent field, or `None`, is missing.
+    Returns:
+        `{field: array (rows, ...)}`.
+    Raises:
+        DataError: On an unknown field, an absent file, or a value of the wrong kind, with the row.
+    """
+    fields = {f: (p, s) for p in preprocessors.values() for f, s in p.raw_specs.items()}
+    for row, example in enumerate(examples):
+        for key in example:
+            if key not in fields:
+                raise DataError(f"example {row}: unknown field {key!r}.{nearest(key, fields)} Fields: {sorted(fields)}")
+    return {
+        field: np.array(
+            [_raw_value(e.get(field), p, field, spec, row) for row, e in enumerate(examples)],
+            dtype=object if spec.dtype == tf.string else spec.dtype.as_numpy_dtype,
+        )
+        for field, (p, spec) in fields.items()
+    }
+
+
+def _raw_value(value, preprocessor, field, spec, row):
+    if value is None:
+        return preprocessor.blank[field]
+    if spec.dtype == tf.string:
+        return _raw_bytes(value, preprocessor, field, row)
+    try:
+        number = np.asarray(value, np.float32)
+    except (TypeError, ValueError):
+        raise DataError(f"example {row}, field {field!r}: expected {_wanted(spec)}. Received: {value!r}") from None
+    if number.shape != tuple(spec.shape):
+        raise DataError(f"example {row}, field {field!r}: expected {_wanted(spec)}. Received: shape {number.shape}")
+    return number
+
+
+def _wanted(spec):
+    return f"{spec.shape[0]} numbers" if len(spec.shape) else "a number"
+
+
+def _raw_bytes(value, preprocessor, field, row):
+    if isinstance(value, np.ndarray) and preprocessor.spec.kind == "image" and value.dtype == np.uint8:
+        return tf.io.encode_png(np.atleast_3d(value)).numpy()
+    if preprocessor.reads_files and isinstance(value, str | Path) and str(value):
+        try:
+            return Path(value).read_bytes()
+        except OSError as error:
+            raise DataError(f"example {row}, field {field!r}: cannot read {str(value)!r}: {error.strerror}") from None
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, str) or (np.isscalar(value) and not preprocessor.reads_files):
+        return str(value).encode()
+    raise DataError(f"example {row}, field {field!r}: expected text, bytes or a path. Received: {type(value).__name__}")

@@ -1,0 +1,60 @@
+"""One number."""
+
+import keras
+import numpy as np
+from keras import layers
+
+
+class RegressionTask:
+    """A number in the unit of its column; the network works on the standardised one.
+
+    Args:
+        name: The task's name.
+        spec: A `recipe.Regression`.
+        state: `{"mean": x, "deviation": x}`, as `adapt` leaves it.
+    """
+
+    is_categorical = False
+
+    def __init__(self, name, spec, state=None):
+        self.name, self.spec, self.state = name, spec, state or {}
+
+    def adapt(self, cells, classes=None):
+        """Learns mean and deviation; NaN cells are unlabelled rows, a constant column keeps a deviation of 1."""
+        values = np.asarray(cells, np.float64)
+        values = values[np.isfinite(values)]
+        deviation = float(values.std())
+        self.state = {"mean": float(values.mean()), "deviation": deviation if deviation > 0 else 1.0}
+
+    def encode(self, cells):
+        """Returns float32 numbers in the column's unit; NaN without a label."""
+        return np.asarray(cells, np.float32)
+
+    def weights(self, targets):
+        """Returns float32 loss weights of rows: 0 without a label, else 1."""
+        return np.isfinite(targets).astype(np.float32)
+
+    def head(self, name):
+        return layers.Dense(1, dtype="float32", name=name)
+
+    def output(self):
+        return layers.Rescaling(self.state["deviation"], self.state["mean"], dtype="float32", name=self.name)
+
+    def loss(self):
+        return keras.losses.MeanSquaredError()
+
+    def loss_scale(self):
+        """1: the squared error of the mean is 1 in standardised units."""
+        return 1.0
+
+    def metrics(self):
+        return []
+
+    def target(self, encoded):
+        """Returns what the loss takes: standardised float32 `(rows, 1)`; zeros without a label."""
+        scaled = (encoded - self.state["mean"]) / self.state["deviation"]
+        return np.nan_to_num(scaled, nan=0.0).astype(np.float32)[:, None]
+
+    def decode(self, outputs):
+        """Returns `{column: values}`."""
+        return {self.name: np.asarray(outputs)[:, 0]}

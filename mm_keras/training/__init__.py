@@ -1,0 +1,1 @@
+"""Fitting a recipe to data, and the run folder that holds all of it."""

@@ -1,0 +1,101 @@
+"""The run: one training's recipe, learned assets and model, and the folder that holds them."""
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from mm_keras.errors import DataError
+from mm_keras.preprocessing import build_preprocessor
+from mm_keras.preprocessing.raw import preprocess, raw_batch
+from mm_keras.recipe import Recipe, load_recipe
+from mm_keras.tasks import build_task
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training.
+
+    Args:
+        folder: Where it is stored, a `pathlib.Path`.
+        recipe: The `Recipe`.
+        preprocessors: `{input: preprocessor}`, adapted.
+        tasks: `{task: task}`, adapted.
+        model: The functional `keras.Model`, dict in, dict out.
+        info: What `run.json` holds: versions, seed, row counts, seconds.
+    """
+
+    folder: Path
+    recipe: Recipe
+    preprocessors: dict
+    tasks: dict
+    model: keras.Model
+    info: dict = field(default_factory=dict)
+
+    @property
+    def tensors(self):
+        """`{input: TensorInfo}`."""
+        return {name: p.tensor for name, p in self.preprocessors.items()}
+
+    @cached_property
+    def preprocess(self):
+        """`{field: array (rows, ...)}` -> `({input: model tensor}, {input: bool (rows,)})`, compiled once."""
+        return tf.function(lambda raw: preprocess(self.preprocessors, raw), autograph=False, reduce_retracing=True)
+
+    def encode(self, examples):
+        """Returns `({input: array}, {input: ok})`: the model tensors of examples as people have them."""
+        raw = {f: tf.convert_to_tensor(v) for f, v in raw_batch(self.preprocessors, examples).items()}
+        tensors, fine = self.preprocess(raw)
+        return {n: t.numpy() for n, t in tensors.items()}, {n: ok.numpy() for n, ok in fine.items()}
+
+
+def save_assets(folder, recipe, preprocessors, tasks):
+    """Writes the recipe and everything learned from the training rows, as files a person can read."""
+    folder = Path(folder)
+    recipe.save(folder / "recipe.yaml")
+    for room, parts in (("inputs", preprocessors), ("tasks", tasks)):
+        for name, part in parts.items():
+            place = folder / "assets" / room / name
+            place.mkdir(parents=True, exist_ok=True)
+            lists = {k: v for k, v in part.state.items() if k in ("vocabulary", "classes")}
+            for key, words in lists.items():
+                (place / f"{key}.json").write_text(json.dumps(words, ensure_ascii=False, indent=0), encoding="utf-8")
+            rest = {k: v for k, v in part.state.items() if k not in lists}
+            (place / "state.json").write_text(json.dumps(rest, ensure_ascii=False, indent=1), encoding="utf-8")
+
+
+def load_assets(folder):
+    """Reads what `save_assets` wrote; returns `(recipe, preprocessors, tasks)`."""
+    folder = Path(folder)
+    recipe = load_recipe(folder / "recipe.yaml")
+
+    def state(room, name):
+        files = sorted((folder / "assets" / room / name).glob("*.json"))
+        content = {f.stem: json.loads(f.read_text(encoding="utf-8")) for f in files}
+        return {**content.pop("state"), **content}
+
+    preprocessors = {n: build_preprocessor(n, s, state("inputs", n)) for n, s in recipe.inputs.items()}
+    return recipe, preprocessors, {n: build_task(n, s, state("tasks", n)) for n, s in recipe.tasks.items()}
+
+
+def load_run(source):
+    """Returns the `Run` stored in a folder, or `source` itself when it is a `Run`.
+
+    Raises:
+        DataError: When the folder is no run.
+    """
+    if isinstance(source, Run):
+        return source
+    folder = Path(source)
+    if not (folder / "model.keras").is_file():
+        raise DataError(f"{folder}: not a run folder; it holds no model.keras. `mm-keras fit --out {folder}` makes one.")
+    recipe, preprocessors, tasks = load_assets(folder)
+    # The layers of these packages must be registered before Keras reads their names.
+    from mm_keras.model import build_model  # noqa: F401
+
+    model = keras.saving.load_model(folder / "model.keras")
+    info = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    return Run(folder, recipe, preprocessors, tasks, model, info)

@@ -1,0 +1,113 @@
+"""Small real values of every modality, and a run of all five that needs no training."""
+
+import io
+import json
+import os
+import wave
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import pytest
+from PIL import Image as Picture
+
+import mm_keras.recipe as parts
+
+
+def png_bytes(pixels, kind="PNG", **options):
+    """Encodes uint8 pixels `(height, width[, channels])` with Pillow."""
+    file = io.BytesIO()
+    Picture.fromarray(pixels).save(file, kind, **options)
+    return file.getvalue()
+
+
+def wav_bytes(waveform, rate=8000):
+    """Encodes floats in [-1, 1] `(samples[, channels])` as 16-bit WAV with the standard library."""
+    waveform = np.asarray(waveform)
+    file = io.BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setnchannels(1 if waveform.ndim == 1 else waveform.shape[1])
+        out.setsampwidth(2)
+        out.setframerate(rate)
+        out.writeframes(np.round(np.clip(waveform, -1, 1) * 32767).astype("<i2").tobytes())
+    return file.getvalue()
+
+
+def five_input_recipe(fusion="gated", **encoders):
+    """A recipe of all five modalities and both tasks, small enough to build in a second."""
+    encoder = {"size": "tiny"}
+    own = {n: {"kind": k, **encoder} for n, k in encoders.items()}
+    return parts.Recipe(
+        inputs={
+            "photo": parts.Image(size=(16, 16), encoder=own.get("photo", encoder)),
+            "title": parts.Text(length=8, encoder=own.get("title", encoder)),
+            "voice": parts.Audio(seconds=0.5, sampling_rate=8000, num_mel_bins=16, hop_ms=20, encoder=own.get("voice", encoder)),
+            "facts": parts.Tabular(numeric=("price", "weight"), categorical=("colour",), encoder=encoder),
+            "features": parts.Vector(encoder=encoder),
+        },
+        tasks={"category": parts.Classification(), "rating": parts.Regression()},
+        fusion=parts.Fusion(fusion, units=16),
+    )
+
+
+def five_input_examples(count, seed=0):
+    """Raw examples with every input given, in a fixed order."""
+    rng = np.random.default_rng(seed)
+    words = ["red", "green", "blue", "grün", "青い", "seven"]
+    return [
+        {
+            "photo": png_bytes(rng.integers(1, 256, (20, 24, 3), dtype=np.uint8)),
+            "title": " ".join(rng.choice(words, 3)),
+            "voice": wav_bytes(0.3 * rng.standard_normal(4000)),
+            "price": float(rng.normal(100, 20)),
+            "weight": float(rng.normal(1, 0.1)),
+            "colour": str(rng.choice(["red", "green", "blue"])),
+            "features": rng.standard_normal(6).astype(np.float32),
+        }
+        for _ in range(count)
+    ]
+
+
+def build_run(folder, recipe, seed=0):
+    """Adapts preprocessing to synthetic rows and stores an untrained model; every weight, the missing ones too, is random."""
+    import keras
+
+    from mm_keras.model import build_model
+    from mm_keras.preprocessing import build_preprocessor
+    from mm_keras.tasks import build_task
+    from mm_keras.training.run import load_run, save_assets
+
+    keras.utils.set_random_seed(seed)
+    rows = five_input_examples(40, seed=1)
+    preprocessors = {name: build_preprocessor(name, spec) for name, spec in recipe.inputs.items()}
+    for name, p in preprocessors.items():
+        kind = recipe.inputs[name].kind
+        if kind == "text":
+            p.adapt([r[name] for r in rows])
+        elif kind == "tabular":
+            p.adapt({f: np.array([r[f] for r in rows]) for f in p.raw_specs})
+        elif kind == "vector":
+            p.adapt(np.stack([r[name] for r in rows]))
+    tasks = {}
+    for name, spec in recipe.tasks.items():
+        tasks[name] = build_task(name, spec)
+        if spec.kind == "classification":
+            tasks[name].adapt(["a", "b", "c"] * 10, ["a", "b", "c"])
+        else:
+            tasks[name].adapt(np.linspace(0, 10, 20), None)
+    model = build_model(recipe, {n: p.tensor for n, p in preprocessors.items()}, tasks)
+    rng = np.random.default_rng(seed)
+    for weight in model.trainable_weights:
+        if weight.path.endswith("missing"):
+            weight.assign(rng.normal(0, 0.5, weight.shape))
+    folder.mkdir(parents=True, exist_ok=True)
+    save_assets(folder, recipe, preprocessors, tasks)
+    model.save(folder / "model.keras")
+    (folder / "run.json").write_text(json.dumps({"seed": seed}))
+    return load_run(folder)
+
+
+@pytest.fixture(scope="session")
+def five_input_run(tmp_path_factory):
+    """A run of all five modalities with random weights."""
+    return build_run(tmp_path_factory.mktemp("run"), five_input_recipe())
