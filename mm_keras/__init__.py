@@ -27,10 +27,10 @@ _NAMES = {
     "load_run": "training.run",
     "evaluate": "evaluation.evaluate",
     "predict": "evaluation.predict",
-    "explain": "explain.explain",
-    "export": "export.export",
+    "explain": "explanation.explain",
+    "export": "exporting.export",
 }
-__all__ = sorted(_NAMES)  # noqa: PLE0605 (the names above)
+__all__ = sorted(_NAMES)
 
 
 def __getattr__(name):

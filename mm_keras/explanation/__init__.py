@@ -1,0 +1,1 @@
+"""What each input, and each part of it, contributed to one prediction."""

@@ -1,0 +1,1 @@
+"""The SavedModel for TF Serving and the LiteRT files, each proven equal to the trained model."""
