@@ -1,0 +1,235 @@
+"""A table of examples -> checked rows in splits; every bad row is raised or quarantined here."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from mm_keras.data.quarantine import Quarantine, file_faults
+from mm_keras.data.rows import Rows
+from mm_keras.data.splits import NAMES, draw_splits
+from mm_keras.data.tables import as_numbers, as_text, column_of, read_table
+from mm_keras.errors import DataError
+from mm_keras.preprocessing import build_preprocessor
+from mm_keras.recipe import load_recipe
+
+
+@dataclass(frozen=True)
+class Data:
+    """What `load` returns.
+
+    Args:
+        name: The manifest's path.
+        rows: All good rows, a `Rows`.
+        quarantine: DataFrame of the bad ones: row, id, column, value, reason.
+        classes: `{task: class names}` of the classification tasks.
+        vectors: `{input: columns}` that make up each vector input.
+    """
+
+    name: str
+    rows: Rows
+    quarantine: pd.DataFrame
+    classes: dict
+    vectors: dict
+
+    @property
+    def train(self):
+        return self.rows.split("train")
+
+    @property
+    def validation(self):
+        return self.rows.split("validation")
+
+    @property
+    def test(self):
+        return self.rows.split("test")
+
+    def __repr__(self):
+        counts = {s: int((self.rows.splits == s).sum()) for s in ("train", "validation", "test")}
+        bad = self.quarantine["row"].nunique()
+        return f"Data({self.name!r}, {', '.join(f'{k}={v}' for k, v in counts.items())}, quarantined={bad})"
+
+
+def load(source, recipe, *, split=(0.8, 0.1, 0.1), seed=None, max_bad=0.05, with_labels=True):
+    """Reads a manifest, checks every cell and file, and splits the rows.
+
+    Args:
+        source: Path of a CSV, TSV, JSONL or Parquet file, or a DataFrame. Paths in it are relative to the file. Beside
+            the recipe's columns it may have `id`, `split` (train, validation or test) and `group` (rows of a group
+            share a split).
+        recipe: A `Recipe`, or the path of one.
+        split: Shares of train, validation and test, when there is no `split` column; classes stay in proportion.
+        seed: Of the split. Defaults to the recipe's.
+        max_bad: Share of bad rows above which loading fails. Defaults to `0.05`.
+        with_labels: Whether rows need labels; `False` for prediction. Defaults to `True`.
+    Returns:
+        A `Data`.
+    Raises:
+        DataError: When a column is absent, nothing is left, or too many rows are bad.
+    """
+    recipe = load_recipe(recipe)
+    table, root, name = read_table(source)
+    if not len(table):
+        raise DataError(f"{name}: the table has no rows.")
+    ids = as_text(table["id"]) if "id" in table else np.array([str(i + 1) for i in range(len(table))], dtype=object)
+    quarantine = Quarantine(name, ids)
+    if "id" in table:
+        twice = np.flatnonzero(pd.Series(ids).duplicated() | (ids == ""))
+        quarantine.add(twice, "id", ids[twice], ["the id is empty" if ids[r] == "" else "an earlier row has this id" for r in twice])
+
+    cells, vectors = {}, {}
+    for key, spec in recipe.inputs.items():
+        cells[key], used = _READ[spec.kind](key, spec, table, root, name, quarantine)
+        if spec.kind == "vector":
+            vectors[key] = used
+    _check_anything(cells, quarantine)
+    labels = _labels(recipe, table, name, quarantine) if with_labels else {}
+    splits = _splits(recipe, table, labels, split, recipe.training.seed if seed is None else seed, quarantine)
+    classes = _classes(recipe, labels, splits, quarantine) if with_labels else {}
+    quarantine.check_share(max_bad)
+    rows = Rows(ids, cells, labels, splits).take(~quarantine.bad)
+    if not len(rows):
+        raise DataError(f"{name}: no good row is left. First fault: {quarantine.faults[0]}")
+    return Data(name, rows, quarantine.table(), classes, vectors)
+
+
+def _read_files(key, spec, table, root, name, quarantine):
+    column = spec.column or key
+    cells = as_text(column_of(table, column, f"inputs.{key}", name))
+    paths = np.array([str(root / cell) if cell else "" for cell in cells], dtype=object)
+    faults = file_faults(build_preprocessor(key, spec), paths)
+    quarantine.add(list(faults), column, [paths[r] for r in faults], list(faults.values()))
+    return paths, None
+
+
+def _read_text(key, spec, table, root, name, quarantine):
+    return as_text(column_of(table, spec.column or key, f"inputs.{key}", name)), None
+
+
+def _read_tabular(key, spec, table, root, name, quarantine):
+    cells = {}
+    for column, field in spec.fields().items():
+        values = column_of(table, column, f"inputs.{key}", name)
+        if column in spec.numeric:
+            cells[field] = _numbers(values, column, quarantine).astype(np.float32)
+        else:
+            cells[field] = as_text(values)
+    return cells, None
+
+
+def _numbers(values, column, quarantine):
+    numbers, bad = as_numbers(values)
+    rows = np.flatnonzero(bad)
+    quarantine.add(rows, column, [values.iloc[r] for r in rows], "not a finite number")
+    return np.where(bad, np.nan, numbers)
+
+
+def _read_vector(key, spec, table, root, name, quarantine):
+    columns = list(spec.columns) or [c for c in table.columns if spec.prefix and str(c).startswith(spec.prefix)]
+    if spec.prefix and not columns:
+        raise DataError(f"{name}: inputs.{key}: no column begins with {spec.prefix!r}. Columns: {list(table.columns)}")
+    if columns:
+        parts = [_numbers(column_of(table, c, f"inputs.{key}", name), c, quarantine) for c in columns]
+        values = np.stack(parts, axis=1).astype(np.float32)
+        partial = np.flatnonzero(np.isnan(values).any(axis=1) & ~np.isnan(values).all(axis=1) & ~quarantine.bad)
+        lacking = [columns[int(np.isnan(values[r]).argmax())] for r in partial]
+        quarantine.add(partial, key, lacking, "some numbers of the vector are missing; give all or none")
+        return values, columns
+    column = spec.column or key
+    return _read_arrays(key, column, column_of(table, column, f"inputs.{key}", name), root, name, quarantine), [column]
+
+
+def _read_arrays(key, column, values, root, name, quarantine):
+    """Lists, or paths of `.npy` files, one vector each; the first good row sets the length."""
+    arrays, length = [None] * len(values), None
+    for row, value in enumerate(values):
+        if value is None or (isinstance(value, str | float) and value in ("", float("nan"))) or value is pd.NA:
+            continue
+        if isinstance(value, float) and np.isnan(value):
+            continue
+        try:
+            array = np.load(root / value, allow_pickle=False) if isinstance(value, str) else np.asarray(value)
+            array = np.asarray(array, np.float32).reshape(-1)
+            length = length or len(array)
+            if len(array) != length:
+                raise ValueError(f"expected {length} numbers, as in the first row. Received: {len(array)}")
+            if not np.isfinite(array).all():
+                raise ValueError("the vector holds NaN or infinity")
+            arrays[row] = array
+        except (OSError, ValueError, TypeError, EOFError) as error:
+            quarantine.add([row], column, [value], str(error) or type(error).__name__)
+    if length is None:
+        raise DataError(f"{name}: inputs.{key}: column {column!r} holds no vector.")
+    blank = np.full(length, np.nan, np.float32)
+    return np.stack([blank if a is None else a for a in arrays])
+
+
+_READ = {"image": _read_files, "audio": _read_files, "text": _read_text, "tabular": _read_tabular, "vector": _read_vector}
+
+
+def _check_anything(cells, quarantine):
+    """A row without a single input says nothing."""
+    filled = np.zeros(len(quarantine.ids), bool)
+    for cell in cells.values():
+        for values in cell.values() if isinstance(cell, dict) else [cell]:
+            if values.dtype == object:
+                filled |= values != ""
+            else:
+                filled |= np.isfinite(values).reshape(len(values), -1).any(axis=1)
+    empty = np.flatnonzero(~filled & ~quarantine.bad)
+    quarantine.add(empty, "", [""] * len(empty), "every input is missing")
+
+
+def _labels(recipe, table, name, quarantine):
+    labels = {}
+    for key, spec in recipe.tasks.items():
+        column = spec.column or key
+        values = column_of(table, column, f"tasks.{key}", name)
+        labels[key] = as_text(values) if spec.kind == "classification" else _numbers(values, column, quarantine)
+    blank = [v == "" if v.dtype == object else np.isnan(v) for v in labels.values()]
+    none = np.flatnonzero(np.all(blank, axis=0) & ~quarantine.bad)
+    quarantine.add(none, ", ".join(recipe.tasks), [""] * len(none), "the row has no label")
+    return labels
+
+
+def _splits(recipe, table, labels, shares, seed, quarantine):
+    if "split" in table:
+        given = as_text(table["split"])
+        unknown = np.flatnonzero([s.lower() not in NAMES for s in given])
+        quarantine.add(unknown, "split", given[unknown], f"split must be one of {sorted(set(NAMES))}")
+        return np.array([NAMES.get(s.lower(), "") for s in given], dtype=object)
+    good = np.flatnonzero(~quarantine.bad)
+    splits = np.full(len(table), "", dtype=object)
+    if not labels:
+        return np.full(len(table), "test", dtype=object)
+    classes = next((labels[t][good] for t, s in recipe.tasks.items() if s.kind == "classification"), None)
+    groups = as_text(table["group"])[good] if "group" in table else None
+    splits[good] = draw_splits(len(good), shares, seed, classes, groups) if len(good) else []
+    return splits
+
+
+def _classes(recipe, labels, splits, quarantine):
+    """The class names of each task; a label outside them is a fault."""
+    found = {}
+    for key, spec in recipe.tasks.items():
+        if spec.kind != "classification":
+            continue
+        own = labels[key]
+        names = spec.classes
+        if names is None:
+            seen = {c for c in own[(splits == "train") & ~quarantine.bad] if c != ""}
+            names = sorted(seen, key=_natural)
+        unknown = np.flatnonzero([c != "" and c not in set(names) for c in own])
+        where = "the classes of the recipe" if spec.classes else "the classes of the training rows"
+        quarantine.add(unknown, spec.column or key, own[unknown], f"unknown label: it is not among {where}")
+        if len(names) < 2:
+            raise DataError(f"tasks.{key}: the training rows need at least two classes. Received: {list(names)}")
+        found[key] = tuple(names)
+    return found
+
+
+def _natural(text):
+    try:
+        return (0, float(text), text)
+    except ValueError:
+        return (1, 0.0, text)

@@ -1,0 +1,76 @@
+"""The one tf.data chain: shuffle row numbers, read and decode in parallel, batch, finish the batch, prefetch."""
+
+import numpy as np
+import tensorflow as tf
+
+
+def make_dataset(preprocessors, rows, *, batch_size, targets=None, weights=None, training=False, seed=0, epoch=None):
+    """Streams the rows as batches of model tensors.
+
+    Args:
+        preprocessors: `{input: preprocessor}`, adapted.
+        rows: A `Rows`; only file names and small cells are in memory.
+        batch_size: Rows in a batch; the last may have fewer.
+        targets: `{key: array (rows, ...)}` for the loss, or `None`.
+        weights: `{key: array (rows,)}` of loss weights, with the keys of `targets`.
+        training: Whether to shuffle and augment.
+        seed: Of order and augmentation; both depend on it, the epoch and the row alone.
+        epoch: `tf.Variable` int64 with the epoch's number, read when the dataset is iterated.
+    Returns:
+        A `tf.data.Dataset` of `{input: tensor}`, or of `(tensors, targets, weights)`. A file that has gone bad
+        since it was checked is left out with a warning in the log.
+    """
+    count = len(rows)
+    epoch = tf.constant(0, tf.int64) if epoch is None else epoch
+    files = {n: p for n, p in preprocessors.items() if p.row_wise}
+    paths = {n: tf.constant(np.asarray(rows.cells[n], dtype=str)) for n in files}
+    cells = {n: _constants(rows.cells[n]) for n in preprocessors if n not in files}
+    extra = None if targets is None else tuple({k: tf.constant(v) for k, v in d.items()} for d in (targets, weights))
+
+    def read_row(i):
+        decoded = {}
+        for name, p in files.items():
+            decoded[name] = p.decode(p.read(paths[name][i]))
+            if training:
+                decoded[name] = _augmented(p, "augment", decoded[name], seed, epoch, i)
+        return i, decoded
+
+    def finish_batch(i, decoded):
+        tensors = {}
+        for name, p in preprocessors.items():
+            raw = decoded[name] if name in files else p.decode(p.read(_gather(cells[name], i)))
+            tensors[name] = p.finish(raw)
+            if training:
+                tensors[name] = _augmented(p, "augment_batch", tensors[name], seed, epoch, i[0])
+        return tensors if extra is None else (tensors, *(_gather(part, i) for part in extra))
+
+    order = tf.data.Dataset.range(count)
+    if training:
+        order = order.map(lambda i: _shuffled(i, count, seed, epoch))
+    if files:
+        rows_read = order.map(read_row, num_parallel_calls=tf.data.AUTOTUNE).ignore_errors(log_warning=True)
+        batches = rows_read.batch(batch_size)
+    else:
+        batches = order.batch(batch_size).map(lambda i: (i, {}))
+    return batches.map(finish_batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def _shuffled(i, count, seed, epoch):
+    """A permutation keyed by seed and epoch: no buffer, and any epoch can be replayed on its own."""
+    key = tf.stack([tf.constant(seed, tf.int64), tf.convert_to_tensor(epoch)])
+    return tf.random.experimental.index_shuffle(i, seed=key, max_index=tf.constant(count - 1, tf.int64))
+
+
+def _augmented(preprocessor, method, tensor, seed, epoch, i):
+    augment = getattr(preprocessor, method, None)
+    return tensor if augment is None else augment(tensor, tf.stack([seed + 1_000_003 * tf.convert_to_tensor(epoch), i]))
+
+
+def _constants(cell):
+    if isinstance(cell, dict):
+        return {f: _constants(v) for f, v in cell.items()}
+    return tf.constant(np.asarray(cell, dtype=str) if cell.dtype == object else cell)
+
+
+def _gather(cell, i):
+    return {k: tf.gather(v, i) for k, v in cell.items()} if isinstance(cell, dict) else tf.gather(cell, i)

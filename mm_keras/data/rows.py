@@ -1,0 +1,77 @@
+"""Checked rows of a manifest, as columns."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mm_keras.errors import DataError
+from mm_keras.registry import nearest
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows that passed every check.
+
+    Args:
+        ids: String array `(rows,)`.
+        cells: `{input: array (rows, ...)}`, for tabular inputs `{input: {field: array (rows,)}}`. Files are absolute
+            paths, empty where the input is missing.
+        labels: `{task: array (rows,)}`: class names, empty where unlabelled, or float64 numbers, NaN where unlabelled.
+        splits: String array `(rows,)` of `"train"`, `"validation"` and `"test"`.
+    """
+
+    ids: np.ndarray
+    cells: dict
+    labels: dict = field(default_factory=dict)
+    splits: np.ndarray | None = None
+
+    def __len__(self):
+        return len(self.ids)
+
+    def __repr__(self):
+        return f"Rows({len(self)}, inputs={sorted(self.cells)}, tasks={sorted(self.labels)})"
+
+    def take(self, index):
+        """Returns the rows at an index array or a bool mask, in that order."""
+
+        def pick(value):
+            return {k: v[index] for k, v in value.items()} if isinstance(value, dict) else value[index]
+
+        cells = {name: pick(value) for name, value in self.cells.items()}
+        labels = {name: value[index] for name, value in self.labels.items()}
+        return Rows(self.ids[index], cells, labels, None if self.splits is None else self.splits[index])
+
+    def split(self, name):
+        """Returns the rows of one split."""
+        return self.take(self.splits == name)
+
+    def example(self, row):
+        """Returns one row as people have it: `{field: value}`, missing fields left out.
+
+        Args:
+            row: Its position, or its id as a string.
+        """
+        at = self.position(row)
+        example = {}
+        for name, cell in self.cells.items():
+            for key, values in cell.items() if isinstance(cell, dict) else [(name, cell)]:
+                value = values[at]
+                missing = value == "" if isinstance(value, str) else not np.any(np.isfinite(value))
+                if not missing:
+                    example[key] = value if isinstance(value, str | np.ndarray) else float(value)
+        return example
+
+    def position(self, row):
+        """Returns the position of a row given by position or id."""
+        if isinstance(row, str):
+            found = np.flatnonzero(self.ids == row)
+            if not len(found):
+                raise DataError(f"no row has the id {row!r}.{nearest(row, self.ids[:10_000])} Ids: {list(self.ids[:3])} ..")
+            return int(found[0])
+        if not -len(self) <= row < len(self):
+            raise DataError(f"row must be between 0 and {len(self) - 1}. Received: {row}")
+        return int(row) % len(self)
+
+    def targets(self, task):
+        """Returns the labels of one task."""
+        return self.labels[task]
