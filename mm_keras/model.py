@@ -18,7 +18,7 @@ def build_model(recipe, tensors, tasks, **options):
     Returns:
         A `keras.Model`, `{input: (batch, *shape)}` -> `{task: (batch, classes)}` of probabilities, or `(batch, 1)` in
         the task's unit. Layers are named `<input>_encoder`, `<input>_present`, `<input>_missing`, `fusion`,
-        `<task>_logits` and `<task>`; with `training.auxiliary` also `<task>_<input>_logits`, which no output reads.
+        `<task>_logits` and `<task>`.
     """
     inputs = {n: keras.Input(t.shape, dtype=t.dtype, name=n) for n, t in tensors.items()}
 

@@ -17,8 +17,9 @@ def make_dataset(preprocessors, rows, *, batch_size, targets=None, weights=None,
         seed: Of order and augmentation; both depend on it, the epoch and the row alone.
         epoch: `tf.Variable` int64 with the epoch's number, read when the dataset is iterated.
     Returns:
-        A `tf.data.Dataset` of `{input: tensor}`, or of `(tensors, targets, weights)`. A file that has gone bad
-        since it was checked is left out with a warning in the log.
+        A `tf.data.Dataset` of `({input: tensor}, row numbers (batch,))`, or of `(tensors, targets, weights)`, with as many
+        rows as `rows`. A file that has gone bad since it was checked is left out, with a warning in the log; blank
+        rows of number -1 and weight 0 at the end take the place, so that the count of steps stays known.
     """
     count = len(rows)
     epoch = tf.constant(0, tf.int64) if epoch is None else epoch
@@ -36,22 +37,27 @@ def make_dataset(preprocessors, rows, *, batch_size, targets=None, weights=None,
         return i, decoded
 
     def finish_batch(i, decoded):
-        tensors = {}
+        at, tensors = tf.maximum(i, 0), {}
         for name, p in preprocessors.items():
-            raw = decoded[name] if name in files else p.decode(p.read(_gather(cells[name], i)))
+            raw = decoded[name] if name in files else p.decode(p.read(_gather(cells[name], at)))
             tensors[name] = p.finish(raw)
             if training:
-                tensors[name] = _augmented(p, "augment_batch", tensors[name], seed, epoch, i[0])
-        return tensors if extra is None else (tensors, *(_gather(part, i) for part in extra))
+                tensors[name] = _augmented(p, "augment_batch", tensors[name], seed, epoch, at[0])
+        if targets is None:
+            return tensors, i
+        whole = tf.cast(i >= 0, tf.float32)
+        return tensors, _gather(extra[0], at), {k: v * whole for k, v in _gather(extra[1], at).items()}
 
     order = tf.data.Dataset.range(count)
     if training:
         order = order.map(lambda i: _shuffled(i, count, seed, epoch))
     if files:
-        rows_read = order.map(read_row, num_parallel_calls=tf.data.AUTOTUNE).ignore_errors(log_warning=True)
-        batches = rows_read.batch(batch_size)
+        good = order.map(read_row, num_parallel_calls=tf.data.AUTOTUNE).ignore_errors(log_warning=True)
+        blank = (tf.constant(-1, tf.int64), {n: tf.zeros(p.decoded_shape) for n, p in files.items()})
+        order = good.concatenate(tf.data.Dataset.from_tensors(blank).repeat()).take(count)
     else:
-        batches = order.batch(batch_size).map(lambda i: (i, {}))
+        order = order.map(lambda i: (i, {}))
+    batches = order.batch(batch_size)
     return batches.map(finish_batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 

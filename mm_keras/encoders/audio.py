@@ -22,7 +22,7 @@ def build_audio_cnn(inputs, encoder, tensor):
     widths, units = WIDTHS[encoder.size], UNITS[encoder.size]
     mask = TokenMask()(inputs)
     x = layers.Reshape((*tensor.shape, 1))(inputs)
-    x = layers.BatchNormalization()(layers.Conv2D(widths[0], 3, padding="same", use_bias=False)(x))
+    x = layers.BatchNormalization(momentum=0.9)(layers.Conv2D(widths[0], 3, padding="same", use_bias=False)(x))
     x = ApplyMask()([layers.Activation("relu")(x), mask])
     for width in widths:
         x = layers.MaxPooling2D(2, padding="same")(x)

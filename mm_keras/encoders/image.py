@@ -22,7 +22,7 @@ def build_image_cnn(inputs, encoder, tensor):
     """
     widths, units = WIDTHS[encoder.size], UNITS[encoder.size]
     x = layers.Conv2D(widths[0], 3, padding="same", use_bias=False)(inputs)
-    x = layers.Activation("relu")(layers.BatchNormalization()(x))
+    x = layers.Activation("relu")(layers.BatchNormalization(momentum=0.9)(x))
     if min(tensor.shape[:2]) > 64:
         x = layers.MaxPooling2D(2, padding="same")(x)
     for stage, width in enumerate(widths):

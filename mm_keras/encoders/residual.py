@@ -18,8 +18,8 @@ def residual_block(x, width, keep=lambda x: x):
     """
     shortcut = x
     if x.shape[-1] != width:
-        shortcut = layers.BatchNormalization()(layers.Conv2D(width, 1, use_bias=False)(x))
-    y = layers.BatchNormalization()(layers.Conv2D(width, 3, padding="same", use_bias=False)(x))
+        shortcut = layers.BatchNormalization(momentum=0.9)(layers.Conv2D(width, 1, use_bias=False)(x))
+    y = layers.BatchNormalization(momentum=0.9)(layers.Conv2D(width, 3, padding="same", use_bias=False)(x))
     y = keep(layers.Activation("relu")(y))
-    y = layers.BatchNormalization()(layers.Conv2D(width, 3, padding="same", use_bias=False)(y))
+    y = layers.BatchNormalization(momentum=0.9)(layers.Conv2D(width, 3, padding="same", use_bias=False)(y))
     return keep(layers.Activation("relu")(layers.Add()([shortcut, y])))

@@ -1,5 +1,7 @@
 """Values and gradients of a model, compiled once and kept on the model."""
 
+from typing import NamedTuple
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -19,6 +21,22 @@ def engine_for(model, tasks):
     if engine is None:
         engine = model._explanation_engine = Engine(model, tasks)
     return engine
+
+
+class Observation(NamedTuple):
+    """A batch as the model sees it.
+
+    Args:
+        scores: Float32 `(rows, columns)`, the outputs of every task that explanations share out.
+        outputs: `{task: (rows, ...)}`, the model's own.
+        entries: `{input: float32 (rows, ...)}`, where each input enters.
+        held: `{path: (rows, ...)}`, token ids and the outputs of steps.
+    """
+
+    scores: np.ndarray
+    outputs: dict
+    entries: dict
+    held: dict
 
 
 class Engine:
@@ -47,6 +65,7 @@ class Engine:
         self.entries = {n: None if _is_float(t) else _embedding_path(n, layers) for n, t in inputs.items()}
         steps = {p: layer.output for p, layer in layers.items() if isinstance(layer, Presence | TokenMask)}
         steps |= {n: inputs[n] for n, path in self.entries.items() if path}
+        self._held = list(steps)
         moving = {n: layers[path].output if path else inputs[n] for n, path in self.entries.items()}
 
         def compiled(function, *specs):
@@ -58,7 +77,7 @@ class Engine:
 
     def scores(self, tensors):
         """Returns the outputs of every task, float32 `(rows, columns)`, of a batch `{input: array}`."""
-        return self.observe(tensors)[0]
+        return self.observe(tensors).scores
 
     def observe(self, tensors):
         """Runs a batch as the model does.
@@ -66,7 +85,7 @@ class Engine:
         Args:
             tensors: `{input: array (rows, ...)}`, exactly the model's inputs.
         Returns:
-            `(scores (rows, columns), {input: float32 array where it enters}, {path: array held})`.
+            An `Observation`.
         """
         return _in_chunks(self._observe, len(next(iter(tensors.values()))), {n: tensors[n] for n in self.entries})
 
@@ -85,8 +104,8 @@ class Engine:
     def _observed(self, tensors):
         outputs, taps = trace(self._model, tensors, {})
         entries = {n: tf.cast(taps[path] if path else tensors[n], tf.float32) for n, path in self.entries.items()}
-        paths = self._differentiate.input_signature[1]
-        return self._outputs(outputs, taps), entries, {p: tensors[p] if p in tensors else taps[p] for p in paths}
+        held = {p: tensors[p] if p in tensors else taps[p] for p in self._held}
+        return Observation(self._outputs(outputs, taps), outputs, entries, held)
 
     def _differentiated(self, entries, held, column):
         with tf.GradientTape() as tape:

@@ -29,7 +29,8 @@ def integrated_gradients(engine, tensors, column, steps):
     Reference:
         Sundararajan et al. 2017, arXiv:1703.01365, section 3. Differs: the midpoint rule, and held masks.
     """
-    _, entries, held = engine.observe(tensors)
+    seen = engine.observe(tensors)
+    entries, held = seen.entries, seen.held
     totals = {n: np.zeros(v.shape) for n, v in entries.items()}
     for points in np.array_split(np.arange(len(column) * steps), -(-len(column) * steps // CHUNK_ROWS)):
         rows, share = points // steps, ((points % steps + 0.5) / steps).astype(np.float32)

@@ -39,12 +39,13 @@ class TextPreprocessor:
     def tokenizer(self):
         """The in-graph tokenizer; its vocabulary is a constant, so nothing needs tracking."""
         if self._tokenizer is None:
-            self._tokenizer = tf_text.FastBertTokenizer(
-                self.state["vocabulary"],
-                token_out_type=tf.int32,
-                unknown_token=UNKNOWN,
-                lower_case_nfd_strip_accents=True,
-            )
+            with tf.init_scope():  # outside of whatever graph asks first, so that the next one can use it too
+                self._tokenizer = tf_text.FastBertTokenizer(
+                    self.state["vocabulary"],
+                    token_out_type=tf.int32,
+                    unknown_token=UNKNOWN,
+                    lower_case_nfd_strip_accents=True,
+                )
         return self._tokenizer
 
     def adapt(self, cells):

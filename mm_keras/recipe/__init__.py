@@ -1,8 +1,6 @@
 """The one declaration that drives everything: inputs, fusion, tasks and training, in Python or YAML."""
 
 import json
-import keyword
-import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,7 +9,8 @@ from pydantic import BeforeValidator, Field, ValidationError, field_validator, m
 
 from mm_keras.errors import RecipeError
 from mm_keras.recipe.inputs import Audio, Encoder, Image, Input, Positive, Share, Tabular, Text, Vector
-from mm_keras.recipe.part import FrozenDict, Part, describe
+from mm_keras.recipe.names import RESERVED, can_be_served
+from mm_keras.recipe.part import FrozenDict, Part, describe, name_or_part
 from mm_keras.recipe.tensors import TensorInfo
 from mm_keras.registry import FUSIONS, nearest
 
@@ -31,9 +30,6 @@ __all__ = [
     "load_recipe",
 ]
 
-NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-# Layer names that Keras or the graph uses by itself, and outputs that every served model has.
-RESERVED = {"embedding", "fusion", "error", "presence", "inputs", "self", "training", "mask"}
 
 
 class Fusion(Part):
@@ -49,10 +45,14 @@ class Fusion(Part):
     units: Positive = 64
     dropout: Share = 0.1
 
-    def __init__(self, kind="gated", /, **data):
-        super().__init__(kind=data.pop("kind", kind), **data)
+    def __init__(self, kind="gated", **data):
+        super().__init__(kind=kind, **data)
 
     __init__.__pydantic_base_init__ = True
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema, handler):
+        return name_or_part(handler(core_schema))
 
     @field_validator("kind")
     @classmethod
@@ -60,6 +60,12 @@ class Fusion(Part):
         if kind not in FUSIONS:
             raise ValueError(f"must be one of {sorted(FUSIONS)}.{nearest(kind, FUSIONS)} Received: {kind!r}")
         return kind
+
+
+def _class_name(value):
+    if isinstance(value, bool):
+        raise ValueError(f"YAML reads yes, no, on and off as true and false; put the name in quotes. Received: {value}")
+    return str(value) if isinstance(value, int | float) else value
 
 
 class Classification(Part):
@@ -76,7 +82,7 @@ class Classification(Part):
 
     kind: Literal["classification"] = "classification"
     column: str | None = None
-    classes: tuple[Annotated[str, BeforeValidator(str)], ...] | None = None
+    classes: tuple[Annotated[str, BeforeValidator(_class_name)], ...] | None = None
     class_weight: Literal["balanced"] | None = None
     label_smoothing: Share = 0.0
     weight: Annotated[float, Field(gt=0.0)] = 1.0
@@ -158,7 +164,7 @@ class Recipe(Part):
     def _names_can_be_served(self):
         for room, names in (("inputs", self.inputs), ("tasks", self.tasks)):
             for name in names:
-                if not NAME.fullmatch(name) or keyword.iskeyword(name) or name in RESERVED:
+                if not can_be_served(name):
                     raise ValueError(
                         f"{room}.{name}: a name is letters, digits and underscores, begins with a letter, and is no "
                         f"Python keyword and none of {sorted(RESERVED)}, since it becomes a signature name."
@@ -175,16 +181,28 @@ class Recipe(Part):
             yield from ((f"{name}{end}", f"inputs.{name}") for end in ("", "_encoder", "_present", "_missing"))
         for name in self.tasks:
             yield from ((f"{name}{end}", f"tasks.{name}") for end in ("", "_logits", "_label", "_classes"))
+            # The heads of single inputs, which fusions of decisions and auxiliary losses have.
+            yield from ((f"{name}_{n}_logits", f"tasks.{name} with inputs.{n}") for n in self.inputs)
 
     def _field_names(self):
         for name, spec in self.inputs.items():
             if isinstance(spec, Tabular):
-                # A table of one column may carry the column's own name.
-                yield from ((f, f"inputs.{name}.{c}") for c, f in spec.fields().items() if f != name)
+                # A table may carry the name of one of its columns.
+                fields = list(spec.fields().items())
+                own = next((pair for pair in fields if pair[1] == name), None)
+                yield from ((f, f"inputs.{name}.{c}") for c, f in fields if (c, f) != own)
 
     def without(self, *names):
-        """Returns the recipe with these inputs left out."""
-        return self.model_copy(update={"inputs": {k: v for k, v in self.inputs.items() if k not in names}})
+        """Returns the recipe with these inputs left out.
+
+        Raises:
+            RecipeError: When there is no such input, or none would be left.
+        """
+        for name in names:
+            if name not in self.inputs:
+                raise RecipeError(f"no input {name!r}.{nearest(name, self.inputs)} Inputs: {sorted(self.inputs)}")
+        parts = {field: getattr(self, field) for field in type(self).model_fields}
+        return type(self)(**parts | {"inputs": {k: v for k, v in self.inputs.items() if k not in names}})
 
     def to_yaml(self):
         """Returns the whole recipe as YAML, defaults included."""
@@ -204,9 +222,14 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     """Refuses repeated keys, of which PyYAML would keep the last without a word."""
 
     def construct_mapping(self, node, deep=False):
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        if twice := [key for key in keys if keys.count(key) > 1]:
-            raise yaml.constructor.ConstructorError(None, None, f"the key {twice[0]!r} stands twice", node.start_mark)
+        seen = set()
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key.value!r} stands twice", key.start_mark
+                    )
+                seen.add((key.tag, key.value))
         return super().construct_mapping(node, deep)
 
 

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from mm_keras.recipe.part import Part
+from mm_keras.recipe.names import can_be_served
+from mm_keras.recipe.part import Part, name_or_part
 from mm_keras.registry import ENCODERS, nearest
 
 Positive = Annotated[int, Field(ge=1)]
@@ -24,6 +25,10 @@ class Encoder(Part):
     kind: str | None = None
     size: Literal["tiny", "small", "base"] = "small"
     dropout: Share = 0.1
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema, handler):
+        return name_or_part(handler(core_schema))
 
 
 def _encoder_from_name(value):
@@ -92,11 +97,15 @@ class Text(_Input):
 
     @model_validator(mode="after")
     def _pattern_compiles(self):
-        if self.remove is not None:
+        if self.remove:
+            # Arrow's RE2 is the library that TensorFlow runs; Python's `re` takes and refuses other patterns.
+            import pyarrow
+            from pyarrow import compute
+
             try:
-                re.compile(self.remove)
-            except re.error as error:
-                raise ValueError(f"`remove` is not a pattern: {error}. Received: remove={self.remove!r}") from None
+                compute.replace_substring_regex(pyarrow.array([""]), pattern=self.remove, replacement="")
+            except pyarrow.ArrowInvalid as error:
+                raise ValueError(f"`remove` is no RE2 pattern: {error}. Received: remove={self.remove!r}") from None
         return self
 
 
@@ -168,9 +177,16 @@ class Tabular(_Input):
         return self
 
     def fields(self):
-        """Returns `{column: served field name}`: the column itself when it can be a signature name, else a slug."""
-        slugs = {c: re.sub(r"\W+", "_", c, flags=re.ASCII).strip("_") for c in (*self.numeric, *self.categorical)}
-        return {c: s if s[:1].isalpha() else f"column_{s}" for c, s in slugs.items()}
+        """Returns `{column: served field name}`.
+
+        A column that can be a signature name keeps its own; others are spelt in ASCII letters, digits and underscores
+        after `column_`, or numbered when nothing is left of them.
+        """
+        fields = {}
+        for i, column in enumerate((*self.numeric, *self.categorical)):
+            slug = re.sub(r"\W+", "_", column, flags=re.ASCII).strip("_")
+            fields[column] = slug if can_be_served(slug) else f"column_{slug or i}"
+        return fields
 
 
 class Vector(_Input):

@@ -2,7 +2,6 @@
 
 import typing
 from collections.abc import Mapping
-from types import MappingProxyType
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer, ValidationError
 
@@ -10,14 +9,39 @@ from mm_keras.errors import RecipeError
 from mm_keras.registry import nearest
 
 T = typing.TypeVar("T")
-# A frozen model still lets its dicts change; a read-only view does not.
-FrozenDict = typing.Annotated[Mapping[str, T], AfterValidator(lambda d: MappingProxyType(dict(d))), PlainSerializer(dict)]
+
+
+class ReadOnlyDict(Mapping):
+    """A dict that cannot change. A frozen model still lets its dicts change; a `MappingProxyType` cannot be copied."""
+
+    __slots__ = ("_items",)
+
+    def __init__(self, items):
+        self._items = dict(items)
+
+    def __getitem__(self, key):
+        return self._items[key]
+
+    def __iter__(self):
+        return iter(self._items)
+
+    def __len__(self):
+        return len(self._items)
+
+    def __hash__(self):
+        return hash(frozenset(self._items.items()))
+
+    def __repr__(self):
+        return repr(self._items)
+
+
+FrozenDict = typing.Annotated[Mapping[str, T], AfterValidator(ReadOnlyDict), PlainSerializer(dict)]
 
 
 class Part(BaseModel):
     """A part of a recipe. Bad values raise `RecipeError` at construction."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def __init__(self, **data):
         try:
@@ -34,7 +58,6 @@ def describe(error, model, source=None):
     lines = []
     for fault in error.errors():
         place, fields = _locate(fault["loc"], model)
-        where = ".".join(place) or model.__name__
         given = fault.get("input")
         kind = fault["type"]
         if kind == "extra_forbidden":
@@ -44,16 +67,29 @@ def describe(error, model, source=None):
             text = f"unknown kind {fault['ctx']['tag']!r}.{nearest(fault['ctx']['tag'], tags)} Known kinds: {tags}."
         elif kind == "union_tag_not_found":
             text = f"needs a `kind`. Received: {given!r}"
+        elif kind == "model_attributes_type":
+            text = f"expected a mapping with a `kind`. Received: {given!r}"
+        elif kind in ("dict_type", "mapping_type", "model_type"):
+            text = f"expected a mapping. Received: {given!r}"
+        elif kind == "tuple_type":
+            text = f"expected a list. Received: {given!r}"
+        elif kind == "too_short" and not given:
+            text = "is empty."
+        elif kind == "invalid_key" or place[-1:] == ["[key]"]:
+            place, text = place[: -1 if place[-1] == "[key]" else None], "a key must be a string; put it in quotes."
         elif kind == "missing":
-            text = "is required and absent."
+            text = "is required, and absent."
         elif kind == "literal_error":
-            words = [w.strip(" '") for w in fault["ctx"]["expected"].replace(" or ", ", ").split(",")]
-            text = f"must be one of {words}.{nearest(given, words)} Received: {given!r}"
+            expected = fault["ctx"]["expected"]
+            words = [w.strip(" '") for w in expected.replace(" or ", ", ").split(",")]
+            text = f"must be {expected}.{nearest(given, words)} Received: {given!r}"
         elif kind == "value_error":
             text = str(fault["ctx"]["error"])
         else:
             text = f"{fault['msg']}. Received: {given!r}"
-        lines.append(f"{where}: {text}")
+        # A whole input is called by its class; a whole recipe's faults name their own place.
+        where = ".".join(place) or (model.__name__ if "kind" in model.model_fields else "")
+        lines.append(f"{where}: {text}" if where else text)
     head = f"{source}: " if source else ""
     return head + "; ".join(lines)
 
@@ -82,3 +118,8 @@ def _parts(annotation):
     if isinstance(annotation, type) and issubclass(annotation, Part):
         return [annotation]
     return [part for inner in typing.get_args(annotation) for part in _parts(inner)]
+
+
+def name_or_part(schema):
+    """Returns the JSON Schema of a part that may also be given by its `kind` alone."""
+    return {"anyOf": [{"type": "string"}, schema]}

@@ -13,6 +13,7 @@ from mm_keras.preprocessing import build_preprocessor
 from mm_keras.preprocessing.raw import preprocess, raw_batch
 from mm_keras.recipe import Recipe, load_recipe
 from mm_keras.tasks import build_task
+from mm_keras.training.examples import load_examples, load_rows
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,14 @@ class Run:
     def preprocess(self):
         """`{field: array (rows, ...)}` -> `({input: model tensor}, {input: bool (rows,)})`, compiled once."""
         return tf.function(lambda raw: preprocess(self.preprocessors, raw), autograph=False, reduce_retracing=True)
+
+    def rows(self, split):
+        """Returns the `Rows` of one split, as they were when the run was trained."""
+        return load_rows(self.folder, split)
+
+    def examples(self):
+        """Returns the stored `Examples`: validation and training rows with their files' bytes."""
+        return load_examples(self.folder)
 
     def encode(self, examples):
         """Returns `({input: array}, {input: ok})`: the model tensors of examples as people have them."""

@@ -1,0 +1,127 @@
+"""The result: what each input, and each part of it, contributed. Holds numbers; drawing is elsewhere."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass(frozen=True, repr=False)
+class Explanation:
+    """Why a model answered as it did for one example.
+
+    All numbers are in one unit: logits of the explained class, or the column's own unit of a regression. Positive
+    speaks for the class (raises the value), negative against.
+
+    Args:
+        task: The task explained.
+        target: The class explained; the task's name for a regression.
+        method: Which method made the maps.
+        prediction: `{column: value}`, the task's answer as `predict` gives it.
+        value: The model's output for the example.
+        base_value: Its output when every input is missing.
+        scores: `{input: Shapley value}`; they sum to `value - base_value`. A missing input scores 0.
+        score_errors: `{input: standard error}` of the scores; 0 where they are exact (up to 8 inputs).
+        maps: `{input: signed array}`: picture `(height, width)`, text `(tokens,)`, sound `(mels, frames)`, lowest band
+            first, table `(columns,)`, vector `(features,)`. Zero where the input is missing.
+        start_value: The output that the maps are measured from, or `None` when the method keeps no such sum. Not
+            `base_value`: along the way of integrated gradients the present inputs count as present.
+        panels: `{input: Panel}`: what the model saw.
+    """
+
+    task: str
+    target: str
+    method: str
+    prediction: dict
+    value: float
+    base_value: float
+    scores: dict
+    score_errors: dict
+    maps: dict
+    start_value: float | None
+    panels: dict
+
+    @property
+    def shares(self):
+        """`{input: |score| / sum of |scores|}`; all 0 when no input contributed."""
+        total = sum(abs(s) for s in self.scores.values())
+        return {n: abs(s) / total if total else 0.0 for n, s in self.scores.items()}
+
+    @property
+    def totals(self):
+        """`{input: sum of its map}`."""
+        return {n: float(m.sum()) for n, m in self.maps.items()}
+
+    @property
+    def names(self):
+        """`{input: names of its map's parts}`: WordPieces, fields, features; empty for pictures and sounds."""
+        return {n: panel.names for n, panel in self.panels.items()}
+
+    @property
+    def error(self):
+        """How far the maps are from adding up: `|sum - (value - start_value)|`, relative; `None` without a start.
+
+        Relative to `|value - start_value|`, or to the sum of the inputs' `|totals|` where that is larger: where inputs
+        cancel out the difference is near zero and says nothing of the size of what was added up.
+        """
+        if self.start_value is None:
+            return None
+        totals, difference = list(self.totals.values()), self.value - self.start_value
+        scale = max(abs(difference), sum(abs(t) for t in totals))
+        return abs(sum(totals) - difference) / scale if scale else 0.0
+
+    def __repr__(self):
+        parts = ", ".join(f"{n}: {'missing' if self.panels[n].missing else f'{s:+.3g}'}" for n, s in self.scores.items())
+        return (
+            f"Explanation({self.task}={self.target!r}, {self.base_value:.3g} -> {self.value:.3g}; {parts}; "
+            f"method={self.method!r}{'' if self.error is None else f', error={self.error:.1e}'})"
+        )
+
+    def plot(self):
+        """Returns a `matplotlib.figure.Figure`."""
+        from mm_keras.explanation.plot import plot_explanation
+
+        return plot_explanation(self)
+
+    def to_html(self):
+        """Returns a whole HTML page: one string, nothing loaded from elsewhere."""
+        from mm_keras.explanation.card import render
+
+        return render(self, page=True)
+
+    def _repr_html_(self):
+        from mm_keras.explanation.card import render
+
+        return render(self, page=False)
+
+    def to_json(self):
+        """Returns every number as JSON; maps are nested lists of six digits."""
+        numbers = ("task", "target", "method", "value", "base_value", "start_value", "error", "scores", "score_errors")
+        content = {k: getattr(self, k) for k in (*numbers, "shares", "prediction")}
+        inputs = {
+            n: {"kind": p.kind, "missing": p.missing, "names": p.names, "map": _rounded(self.maps[n])}
+            for n, p in self.panels.items()
+        }
+        return json.dumps({**content, "inputs": inputs}, ensure_ascii=False, indent=1, allow_nan=False)
+
+    def save(self, path):
+        """Writes the page, the picture or the numbers, as the suffix says: `.html`, `.png` or `.json`.
+
+        Returns:
+            The path, a `pathlib.Path`.
+        Raises:
+            ValueError: On another suffix.
+        """
+        path = Path(path)
+        if path.suffix == ".png":
+            self.plot().savefig(path, dpi=150)
+        elif path.suffix in (".html", ".json"):
+            path.write_text(self.to_html() if path.suffix == ".html" else self.to_json(), encoding="utf-8")
+        else:
+            raise ValueError(f"an explanation is saved as .html, .png or .json. Received: path={str(path)!r}")
+        return path
+
+
+def _rounded(values):
+    return np.vectorize(lambda v: float(f"{v:.6g}"), otypes=[float])(values).tolist()

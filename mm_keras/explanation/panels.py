@@ -1,0 +1,107 @@
+"""What a person looks at: each input as the model saw it, and its map in the same layout."""
+
+import io
+import wave
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One input of an explained example.
+
+    Args:
+        kind: The modality.
+        missing: Whether the input was blank.
+        drawn: What the preprocessor's `draw` returns: uint8 `(height, width, 3 or 4)`, WordPieces, log-mel
+            `(mels, frames)`, `{field: value}`, or a float array in the features' units.
+        names: Of the parts that have one: WordPieces, fields or features.
+        shown: Text of the parts' values in their own units, for tables and vectors.
+        seconds: Length of a sound, as the model hears it.
+        hertz: Middle of each mel band, of a sound.
+        sound: WAV bytes of what the model heard: mono, resampled, cut or padded.
+    """
+
+    kind: str
+    missing: bool
+    drawn: object
+    names: tuple[str, ...] = ()
+    shown: tuple[str, ...] = ()
+    seconds: float = 0.0
+    hertz: tuple[float, ...] = ()
+    sound: bytes = b""
+
+
+def _image(preprocessor, tensor, attribution, raw):
+    return attribution.sum(axis=-1), {}
+
+
+def _text(preprocessor, tensor, attribution, raw):
+    kept = np.asarray(tensor) != 0
+    return attribution.sum(axis=-1)[kept], {"names": tuple(preprocessor.words(tensor))}
+
+
+def _audio(preprocessor, tensor, attribution, raw):
+    spec = preprocessor.spec
+    waveform = preprocessor.decode({n: tf.constant(v) for n, v in raw.items()}).numpy()
+    top = spec.max_hz or spec.sampling_rate / 2
+    # The bank is spaced evenly on the mel scale of HTK, as tf.signal.linear_to_mel_weight_matrix has it.
+    low, high = (1127.0 * np.log1p(f / 700.0) for f in (spec.min_hz, top))
+    middles = 700.0 * np.expm1(np.linspace(low, high, spec.num_mel_bins + 2)[1:-1] / 1127.0)
+    seen = {"seconds": tensor.shape[0] * preprocessor.hop / spec.sampling_rate, "hertz": tuple(middles.tolist())}
+    return attribution.T, {**seen, "sound": _wav(waveform, spec.sampling_rate)}
+
+
+def _tabular(preprocessor, tensor, attribution, raw):
+    groups = preprocessor.tensor.groups
+    starts = np.cumsum((0, *groups))[:-1]
+    fields = preprocessor.draw(tensor)
+    # A category outside the vocabulary is shown by the word that came.
+    shown = [f"{raw[f].decode()} (unknown)" if v == "(unknown)" else _number(v) for f, v in fields.items()]
+    return np.add.reduceat(attribution, starts), {"names": tuple(fields), "shown": tuple(shown)}
+
+
+def _vector(preprocessor, tensor, attribution, raw):
+    columns = preprocessor.state.get("columns") or [f"feature {i}" for i in range(len(tensor))]
+    shown = tuple(_number(float(v)) for v in preprocessor.draw(tensor))
+    return attribution, {"names": tuple(columns), "shown": shown}
+
+
+# {modality: function(preprocessor, tensor, attribution, raw) -> (map, fields of its Panel)}
+PANELS = {"image": _image, "text": _text, "audio": _audio, "tabular": _tabular, "vector": _vector}
+
+
+def make_panel(preprocessor, tensor, attribution, raw):
+    """Lays one input out for a person.
+
+    Args:
+        preprocessor: The input's.
+        tensor: Its model tensor, without a batch axis.
+        attribution: Signed array, shaped as the input where it enters the model.
+        raw: `{field: value}` that the tensor was made of.
+    Returns:
+        `(map, Panel)`: the map is `(height, width)` for a picture, `(tokens,)` for a text, `(mels, frames)` for a
+        sound, `(columns,)` for a table and `(features,)` for a vector.
+    """
+    kind = preprocessor.spec.kind
+    values, seen = PANELS[kind](preprocessor, tensor, attribution, raw)
+    return values, Panel(kind=kind, missing=not np.any(tensor), drawn=preprocessor.draw(tensor), **seen)
+
+
+def _number(value):
+    """Six digits: what float32 keeps of a number that was standardised and back."""
+    if value is None:
+        return "(missing)"
+    return value if isinstance(value, str) else f"{value:.6g}"
+
+
+def _wav(waveform, rate):
+    file = io.BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(rate)
+        out.writeframes(np.round(np.clip(waveform, -1, 1) * 32767).astype("<i2").tobytes())
+    return file.getvalue()

@@ -1,0 +1,83 @@
+"""Compares what was written with the Keras model: same rows, every subset of the inputs, output by output."""
+
+from itertools import combinations
+
+import numpy as np
+import tensorflow as tf
+
+from mm_keras.exporting.checks import Check
+
+# Measured worst cases are 2e-7 (SavedModel) and 3e-6 (LiteRT float32); the gates leave room for other machines.
+SAVED_MODEL_TOLERANCE, FLOAT32_TOLERANCE = 1e-5, 1e-4
+# Above this many inputs the subsets double past use; single inputs, pairs, all but one, and all remain.
+ALL_SUBSETS_UP_TO = 8
+
+
+def input_subsets(names):
+    """Returns the subsets of inputs that are proven, as tuples, all inputs first; every one up to eight inputs."""
+    names, sizes = tuple(names), range(len(names), 0, -1)
+    if len(names) > ALL_SUBSETS_UP_TO:
+        sizes = [len(names), len(names) - 1, 2, 1]
+    return [subset for size in sizes for subset in combinations(names, size)]
+
+
+def blank_others(tensors, subset):
+    """Returns the model tensors with the inputs outside `subset` blank."""
+    return {n: t if n in subset else np.zeros_like(t) for n, t in tensors.items()}
+
+
+def blank_other_fields(raw, preprocessors, subset):
+    """Returns the raw values with the fields of the inputs outside `subset` blank."""
+    raw = dict(raw)
+    for name, p in preprocessors.items():
+        for field in p.raw_specs if name not in subset else ():
+            raw[field] = np.empty_like(raw[field])
+            raw[field][...] = p.blank[field]
+    return raw
+
+
+def reference_outputs(model, tensors, subsets, rows):
+    """Runs the Keras model; returns `[{output: array}]`, the first subset on all rows, the others on the first `rows`."""
+    call = tf.function(lambda x: model(x, training=False), autograph=False, reduce_retracing=True)
+    results = []
+    for i, subset in enumerate(subsets):
+        given = blank_others({n: t if i == 0 else t[:rows] for n, t in tensors.items()}, subset)
+        # On the CPU: a GPU's own rounding would be taken for a fault of the export.
+        with tf.device("/CPU:0"):
+            results.append({k: v.numpy() for k, v in call(given).items()})
+    return results
+
+
+def relative_difference(value, reference):
+    """Returns max|value - reference| / max|reference|; infinite when a shape or a NaN differs."""
+    value, reference = np.asarray(value), np.asarray(reference)
+    if value.shape != reference.shape or not (np.isfinite(value).all() and np.isfinite(reference).all()):
+        return np.inf
+    return float(np.abs(value - reference).max() / max(np.abs(reference).max(), 1e-12))
+
+
+def compare_outputs(artefact, signature, subset, outputs, reference, tolerance):
+    """Returns a check for each output of the reference; an output that is absent differs by infinity."""
+    return [
+        Check(artefact, signature, "difference", name, subset, len(value),
+              relative_difference(outputs[name], value) if name in outputs else np.inf, tolerance)
+        for name, value in reference.items()
+    ]  # fmt: skip
+
+
+def compare_labels(signature, subset, outputs, reference, tasks):
+    """Returns a check for each classification of a SavedModel: the share of rows whose label is not the model's.
+
+    Classes that the model holds within twice the tolerance of its best count as equal.
+    """
+    checks = []
+    for name, task in tasks.items():
+        if task.is_categorical:
+            best = reference[name].max(axis=-1, keepdims=True)
+            allowed = reference[name] >= best - 2 * SAVED_MODEL_TOLERANCE
+            classes = np.array([c.encode() for c in task.classes], dtype=object)
+            named = outputs[f"{name}_label"][:, None] == classes[None]
+            listed = np.array_equal(outputs[f"{name}_classes"], np.tile(classes, (len(best), 1)))
+            wrong = float(np.mean(~(named & allowed).any(axis=-1))) if listed else 1.0
+            checks.append(Check("SavedModel", signature, "wrong labels", name, subset, len(best), wrong, 0.0))
+    return checks

@@ -1,0 +1,88 @@
+"""The proof of an export: what is asked of each artefact, and the checks that come of the answers."""
+
+import os
+
+from mm_keras.exporting.bad_rows import bad_row_requests, blanked_requests, compare_bad_rows
+from mm_keras.exporting.child import Child
+from mm_keras.exporting.parity import (
+    FLOAT32_TOLERANCE,
+    SAVED_MODEL_TOLERANCE,
+    blank_other_fields,
+    blank_others,
+    compare_labels,
+    compare_outputs,
+)
+from mm_keras.exporting.quality import int8_checks
+
+
+class SavedModelProof:
+    """Runs a SavedModel through the C++ loader beside this process, and compares.
+
+    Args:
+        run: A `Run`.
+        path: The SavedModel.
+        sample: The `Sample` of real rows.
+        subsets: Subsets of the inputs, all inputs first.
+        rows: Rows of each subset in the signature `tensors`. The raw signature gets all the raw rows of the sample with
+            all inputs, and a quarter of them with each other subset, for decoding pictures and sounds takes its time.
+        scratch: A private folder for the exchange.
+    """
+
+    def __init__(self, run, path, sample, subsets, rows, scratch):
+        self.run, self.subsets, self.rows = run, subsets, rows
+        raw, tensors = sample.raw, {n: t[:rows] for n, t in sample.tensors.items()}
+        count = len(next(iter(raw.values())))
+        self.raw_rows = [count, *[-(-count // 4)] * (len(subsets) - 1)]
+        requests = [("tensors", blank_others(tensors, s)) for s in subsets]
+        for subset, size in zip(subsets, self.raw_rows, strict=True):
+            few = {f: v[:size] for f, v in raw.items()}
+            requests.append(("serving_default", blank_other_fields(few, run.preprocessors, subset)))
+        self.bad = bad_row_requests(raw, run.preprocessors)
+        blanked = blanked_requests(self.bad, run.preprocessors)
+        requests += [("serving_default", batch) for batch in (*self.bad.values(), *blanked.values())]
+        job = {"path": os.fspath(path), "requests": requests}
+        self.child = Child("the C++ loader of the SavedModel", "mm_keras.exporting.check_saved_model", job, scratch)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.child.__exit__(*error)
+
+    def finish(self, reference):
+        """Waits; returns `(checks, ops)`.
+
+        Args:
+            reference: `[{output: array}]` of the Keras model for each subset.
+        """
+        answer = self.child.wait()
+        results, checks = iter(answer["results"]), []
+        for signature, sizes in (("tensors", [self.rows] * len(self.subsets)), ("serving_default", self.raw_rows)):
+            for subset, size, wanted in zip(self.subsets, sizes, reference, strict=True):
+                outputs, wanted = next(results), {k: v[:size] for k, v in wanted.items()}
+                checks += compare_outputs("SavedModel", signature, subset, outputs, wanted, SAVED_MODEL_TOLERANCE)
+                checks += compare_labels(signature, subset, outputs, wanted, self.run.tasks)
+        served = {name: next(results) for name in self.bad}
+        for name in filter(None, self.bad):
+            checks += compare_bad_rows(name, served[name], served[None], next(results))
+        return checks, answer["ops"]
+
+
+def litert_checks(run, answers, sample, subsets, reference, max_drop):
+    """Returns the checks of the LiteRT files: differences for each subset, and int8's price on real rows.
+
+    Args:
+        run: A `Run`.
+        answers: What `litert.run_litert` returned.
+        sample, subsets: As given to it.
+        reference: `[{output: array}]` of the Keras model for each subset.
+        max_drop: See `quality.int8_checks`.
+    """
+    checks = []
+    for kind, answer in answers.items():
+        tolerance = FLOAT32_TOLERANCE if kind == "float32" else None
+        for subset, outputs, wanted in zip(subsets, answer["results"], reference, strict=True):
+            checks += compare_outputs(f"LiteRT {kind}", "serving_default", subset, outputs, wanted, tolerance)
+        if kind == "int8":
+            checks += int8_checks(run.tasks, subsets[0], answer["results"][0], reference[0], sample.targets, max_drop)
+    return checks

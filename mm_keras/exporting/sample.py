@@ -1,0 +1,85 @@
+"""Draws real rows for the proofs: as a client sends them, and as the model takes them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from mm_keras.errors import ExportError
+from mm_keras.preprocessing.raw import raw_batch
+
+_CHUNK = 32
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Some rows of a data set.
+
+    Args:
+        raw: `{field: array}` of the first rows, as a client sends them.
+        tensors: `{input: array (rows, ...)}`, the model tensors of all of them.
+        fine: `{input: bool (rows,)}`; `False` where a value was bad.
+        targets: `{task: array (rows,)}` as the task encodes them.
+    """
+
+    raw: dict
+    tensors: dict
+    fine: dict
+    targets: dict
+
+    def __len__(self):
+        return len(next(iter(self.tensors.values())))
+
+
+def draw_sample(run, rows, count, raw_count=0, seed=0):
+    """Draws up to `count` rows without repetition and preprocesses them on the CPU, as a server does.
+
+    Args:
+        run: A `Run`.
+        rows: Has `len`, `example(i) -> {field: value}` and `targets(task) -> labels`.
+        count: Most rows.
+        raw_count: For how many of them the raw values are kept.
+        seed: Of the draw.
+    Raises:
+        ExportError: When there are no rows.
+    """
+    if not len(rows):
+        raise ExportError("an export is proven on real rows. Received: none")
+    chosen = np.random.default_rng(seed).permutation(len(rows))[:count]
+    kept, tensors, fine = [], [], []
+    for start in range(0, len(chosen), _CHUNK):
+        raw = raw_batch(run.preprocessors, [rows.example(int(i)) for i in chosen[start : start + _CHUNK]])
+        if start < raw_count:
+            kept.append({f: v[: raw_count - start] for f, v in raw.items()})
+        with tf.device("/CPU:0"):
+            encoded, ok = run.preprocess({f: tf.convert_to_tensor(v) for f, v in raw.items()})
+        tensors.append({n: t.numpy() for n, t in encoded.items()})
+        fine.append({n: o.numpy() for n, o in ok.items()})
+    targets = {name: _targets(name, task, rows, chosen) for name, task in run.tasks.items()}
+    return Sample(_join(kept), _join(tensors), _join(fine), targets)
+
+
+def _targets(name, task, rows, chosen):
+    labels = rows.targets(name)
+    return task.encode([labels[i] for i in chosen])
+
+
+def _join(parts):
+    return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]} if parts else {}
+
+
+def calibration_tensors(sample, seed=0):
+    """Returns model tensors for int8 calibration: the rows as they are, and one of each four with inputs blanked.
+
+    Without the blanked rows the learned embeddings of missing inputs would lie outside the calibrated ranges.
+    """
+    names = sorted(sample.tensors)
+    rng = np.random.default_rng(seed)
+    blanked = {n: t[::4].copy() for n, t in sample.tensors.items()}
+    for row in range(len(blanked[names[0]])):
+        given = rng.random(len(names)) < 0.5
+        given[rng.integers(len(names))] = True
+        for name, is_given in zip(names, given, strict=True):
+            if not is_given:
+                blanked[name][row] = 0
+    return {n: np.concatenate([t, blanked[n]]) for n, t in sample.tensors.items()}

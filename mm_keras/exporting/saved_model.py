@@ -1,0 +1,90 @@
+"""The SavedModel for TF Serving: raw values or model tensors in, probabilities, values and labels out."""
+
+import logging
+from contextlib import contextmanager
+
+import keras
+import tensorflow as tf
+
+from mm_keras.model import build_model
+from mm_keras.preprocessing.raw import error_text, preprocess, raw_specs
+
+
+def float32_model(run, **options):
+    """Builds the run's network in float32 and gives it the run's weights.
+
+    Args:
+        run: A `Run`.
+        options: For the encoders; `unroll=True` writes recurrent loops out.
+    """
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        model = build_model(run.recipe, run.tensors, run.tasks, **options)
+    finally:
+        keras.config.set_dtype_policy(before)
+    model.set_weights(run.model.get_weights())
+    return model
+
+
+def save_saved_model(path, run, model):
+    """Writes the SavedModel with the signatures `serving_default` (raw values) and `tensors`.
+
+    Args:
+        path: A folder to create.
+        run: A `Run`.
+        model: The float32 model to serve.
+    """
+
+    def outputs(tensors):
+        predictions = model(tensors, training=False)
+        return {k: v for name, task in run.tasks.items() for k, v in _served(name, task, predictions[name]).items()}
+
+    def serve_raw(**raw):
+        tensors, fine = preprocess(run.preprocessors, raw)
+        return {**outputs(tensors), "error": error_text(fine)}
+
+    specs = {n: tf.TensorSpec([None, *t.shape], t.dtype, name=n) for n, t in run.tensors.items()}
+    _save(path, model, {
+        "serving_default": tf.function(serve_raw, autograph=False).get_concrete_function(**raw_specs(run.preprocessors)),
+        "tensors": tf.function(lambda **tensors: outputs(tensors), autograph=False).get_concrete_function(**specs),
+    })
+
+
+def save_single(path, run, model):
+    """Writes the SavedModel that LiteRT is converted from: model tensors in, one example at a time, numbers out."""
+    specs = {n: tf.TensorSpec([1, *t.shape], t.dtype, name=n) for n, t in run.tensors.items()}
+    call = tf.function(lambda **tensors: model(tensors, training=False), autograph=False)
+    _save(path, model, {"serving_default": call.get_concrete_function(**specs)})
+
+
+def _served(name, task, prediction):
+    """Returns the outputs of one task; each has the batch axis first, along which TF Serving splits batches."""
+    prediction = tf.cast(prediction, tf.float32)
+    served = {name: prediction}
+    if task.is_categorical:
+        classes = tf.constant(task.classes)
+        served[f"{name}_label"] = tf.gather(classes, tf.argmax(prediction, axis=-1))
+        served[f"{name}_classes"] = tf.repeat(classes[None], tf.shape(prediction)[0], axis=0)
+    return served
+
+
+def _save(path, model, signatures):
+    bundle = tf.Module()
+    # The model itself must not be an attribute: Keras would then save copies of its variables, and the C++ loader
+    # restores those copies but runs on the originals ("Could not find variable").
+    bundle.weights = [v.value for v in model.variables]
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    with _quiet():
+        tf.saved_model.save(bundle, str(path), signatures=signatures, options=options)
+
+
+@contextmanager
+def _quiet():
+    logger = tf.get_logger()
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

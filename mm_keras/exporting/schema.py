@@ -1,0 +1,113 @@
+"""schema.json: what a client must send, what comes back, and what a phone must compute before it calls LiteRT."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+_TENSORS = {
+    "image": ("height", "width", "channels"),
+    "text": ("token",),
+    "audio": ("frame", "mel"),
+    "tabular": ("feature",),
+    "vector": ("feature",),
+}
+_MEANING = {
+    "image": "pixels in [0, 1]; all zeros when the picture is missing",
+    "text": "WordPiece ids, lower-cased and without accents, 0 pads; all zeros when the text is missing",
+    "audio": "log(1 + mel / 0.01) / 10 of the spectrogram's magnitude; all zeros when the sound is missing or silent",
+    "tabular": "per number (x - mean) / deviation and 1, or 0 and 0 when missing; per category one-hot, unknown first, "
+    "all zeros when missing",
+    "vector": "(x - mean) / deviation; all zeros when missing",
+}
+
+
+def build_schema(run):
+    """Returns the schema of a run's export, ready for JSON.
+
+    Returns:
+        `{"inputs": raw fields, "tensors": model tensors, "outputs": served outputs, "litert": names of its files'
+        inputs and outputs}`. A blank value of `"NaN"` means that every number is NaN.
+    """
+    inputs, tensors = {}, {}
+    for name, p in run.preprocessors.items():
+        for field, spec in p.raw_specs.items():
+            inputs[field] = {
+                "input": name,
+                "dtype": spec.dtype.name,
+                "shape": [None, *spec.shape.as_list()],
+                "meaning": _raw_meaning(p, field),
+                "blank": "NaN" if spec.dtype.is_floating else "",
+            }
+        tensors[name] = {
+            "modality": p.spec.kind,
+            "dtype": p.tensor.dtype,
+            "shape": [None, *p.tensor.shape],
+            "axes": ["batch", *_TENSORS[p.spec.kind]],
+            "meaning": _MEANING[p.spec.kind],
+            "blank": 0,
+            "preprocessing": _settings(p),
+        }
+    outputs = {k: v for name, task in run.tasks.items() for k, v in _outputs(name, task).items()}
+    outputs["error"] = {
+        "dtype": "string", "shape": [None], "signatures": ["serving_default"],
+        "meaning": "empty when the row is fine, else the inputs that could not be decoded and counted as missing",
+    }  # fmt: skip
+    return {
+        "signatures": {"serving_default": {"takes": "inputs"}, "tensors": {"takes": "tensors"}},
+        "inputs": inputs,
+        "tensors": tensors,
+        "outputs": outputs,
+        "classes": {n: list(t.classes) for n, t in run.tasks.items() if t.is_categorical},
+    }
+
+
+def write_vocabularies(folder, preprocessors):
+    """Writes `<input>_vocabulary.json`, a list whose places are the ids, for every text; returns `{input: file}`."""
+    files = {}
+    for name, p in preprocessors.items():
+        if "vocabulary" in p.state:
+            files[name] = f"{name}_vocabulary.json"
+            text = json.dumps(p.state["vocabulary"], ensure_ascii=False, indent=0)
+            (Path(folder) / files[name]).write_text(text, encoding="utf-8")
+    return files
+
+
+def _raw_meaning(p, field):
+    spec = p.spec
+    if spec.kind == "image":
+        height, width = spec.size
+        return f"bytes of a JPEG, PNG, GIF or BMP picture; resized to {height} x {width} pixels ({spec.resize})"
+    if spec.kind == "audio":
+        return f"bytes of a WAV file; its first {spec.seconds:g} s, mixed to mono at {spec.sampling_rate} Hz"
+    if spec.kind == "text":
+        return f"text in UTF-8; its first {spec.length} WordPieces"
+    if spec.kind == "vector":
+        return f"{p.tensor.shape[0]} numbers, in the units of the training rows"
+    column = {f: c for c, f in spec.fields().items()}[field]
+    if field in p.numeric:
+        return f"{column}: a number, in the unit of the training rows (mean {p.state['mean'][field]:.6g})"
+    return f"{column}: a category, one of {p.state['categories'][field]}; any other is unknown"
+
+
+def _settings(p):
+    """Returns what a client needs to compute the model tensor by itself: the recipe's part and what was learned."""
+    settings = p.spec.model_dump(mode="json", exclude={"kind", "column", "columns", "prefix", "encoder", "flip", "shift"})
+    if p.spec.kind == "audio":
+        settings = {k: v for k, v in settings.items() if k not in ("shift_ms", "mask")} | {
+            "samples": p.samples, "window": p.window, "hop": p.hop, "fft": p.fft,
+        }  # fmt: skip
+    learned = {k: v for k, v in p.state.items() if k != "vocabulary"}
+    return settings | json.loads(json.dumps(learned, default=lambda v: np.asarray(v).tolist()))
+
+
+def _outputs(name, task):
+    both = {"signatures": ["serving_default", "tensors"]}
+    if not task.is_categorical:
+        return {name: {"dtype": "float32", "shape": [None, 1], "meaning": "value, in the unit of its column", **both}}
+    count = len(task.classes)
+    return {
+        name: {"dtype": "float32", "shape": [None, count], "meaning": "probability of each class", **both},
+        f"{name}_label": {"dtype": "string", "shape": [None], "meaning": "the most probable class", **both},
+        f"{name}_classes": {"dtype": "string", "shape": [None, count], "meaning": "the class of each column", **both},
+    }

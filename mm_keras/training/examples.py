@@ -1,0 +1,97 @@
+"""What a run remembers of its data: every row's cells and split, and some rows whole."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mm_keras.data.rows import Rows
+from mm_keras.preprocessing.raw import raw_batch
+
+MOST_ROWS, MOST_BYTES = 256, 64 * 2**20
+
+
+def save_rows(folder, recipe, data):
+    """Writes `rows.parquet`: ids, splits, cells (absolute paths) and labels of all good rows."""
+    rows = data.rows
+    columns = {"id": rows.ids, "split": rows.splits}
+    columns |= {f"label:{task}": values for task, values in rows.labels.items()}
+    for name, cell in rows.cells.items():
+        for key, values in cell.items() if isinstance(cell, dict) else [("", cell)]:
+            columns[f"input:{name}:{key}"] = list(values) if values.ndim > 1 else values
+    pd.DataFrame(columns).to_parquet(Path(folder) / "rows.parquet", index=False)
+
+
+def load_rows(folder, split=None):
+    """Reads `rows.parquet`; returns a `Rows`, of one split if it is named."""
+    table = pd.read_parquet(Path(folder) / "rows.parquet")
+    cells, labels = {}, {}
+    for column in table.columns:
+        kind, _, rest = column.partition(":")
+        if kind == "label":
+            labels[rest] = _array(table[column])
+        elif kind == "input":
+            name, _, key = rest.partition(":")
+            if key:
+                cells.setdefault(name, {})[key] = _array(table[column])
+            else:
+                cells[name] = _array(table[column])
+    ids, splits = table["id"].to_numpy(dtype=object), table["split"].to_numpy(dtype=object)
+    rows = Rows(ids, cells, labels, splits)
+    return rows if split is None else rows.split(split)
+
+
+def _array(column):
+    first = column.iloc[0]
+    if isinstance(first, np.ndarray):
+        return np.stack(column.to_list())
+    return column.to_numpy(dtype=object) if isinstance(first, str) else column.to_numpy()
+
+
+class Examples:
+    """Rows with their files' bytes, so that a run can be exported and explained where its data is not.
+
+    Args:
+        table: DataFrame of fields, labels (`label:<task>`), `id` and `split`.
+    """
+
+    def __init__(self, table):
+        self.table = table
+
+    def __len__(self):
+        return len(self.table)
+
+    @property
+    def ids(self):
+        return self.table["id"].to_numpy(dtype=object)
+
+    def example(self, row):
+        """Returns `{field: raw value}` of a row given by position or id."""
+        at = int(np.flatnonzero(self.ids == row)[0]) if isinstance(row, str) else row
+        return {k: v for k, v in self.table.iloc[at].items() if k not in ("id", "split") and ":" not in k}
+
+    def targets(self, task):
+        """Returns the labels of one task."""
+        return self.table[f"label:{task}"].to_numpy()
+
+
+def save_examples(folder, preprocessors, data):
+    """Writes `examples.parquet`: up to 256 rows, 64 MiB, of validation first, then training, with their files' bytes."""
+    rows = data.rows
+    rank = np.array([{"validation": 0, "train": 1}.get(s, 2) for s in rows.splits])
+    order = [int(i) for i in np.argsort(rank, kind="stable") if rank[i] < 2][:MOST_ROWS]
+    records, size = [], 0
+    for at in order:
+        raw = raw_batch(preprocessors, [rows.example(at)])
+        record = {field: values[0] for field, values in raw.items()}
+        size += sum(len(v) for v in record.values() if isinstance(v, bytes))
+        if size > MOST_BYTES and records:
+            break
+        labels = {f"label:{task}": values[at] for task, values in rows.labels.items()}
+        records.append({"id": rows.ids[at], "split": rows.splits[at], **labels, **record})
+    pd.DataFrame(records).to_parquet(Path(folder) / "examples.parquet", index=False)
+
+
+def load_examples(folder):
+    """Reads `examples.parquet`."""
+    return Examples(pd.read_parquet(Path(folder) / "examples.parquet"))

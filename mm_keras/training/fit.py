@@ -1,0 +1,196 @@
+"""A recipe and data -> a run: learned assets, trained model, history, all in one folder."""
+
+import json
+import platform
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+
+import keras
+import pandas as pd
+import tensorflow as tf
+
+from mm_keras.data.pipeline import make_dataset
+from mm_keras.errors import DataError
+from mm_keras.model import build_model, logits_model
+from mm_keras.recipe import load_recipe
+from mm_keras.training.callbacks import BestWeights, EpochNumber, StopOnNaN
+from mm_keras.training.examples import save_examples, save_rows
+from mm_keras.training.learn import learn, targets_and_weights
+from mm_keras.training.run import load_run, save_assets
+
+PACKAGES = ("mm_keras", "tensorflow", "keras", "tensorflow-text", "tensorflow-io", "numpy", "pandas", "scikit-learn")
+
+
+def fit(recipe, data, out, *, verbose=True, callbacks=()):
+    """Trains the model of a recipe and stores everything it learned.
+
+    Args:
+        recipe: A `Recipe`, or the path of one.
+        data: What `load` returned.
+        out: The run folder; made if absent, refused if it holds a run.
+        verbose: Whether to print progress. Defaults to `True`.
+        callbacks: More `keras.callbacks.Callback`s.
+    Returns:
+        The `Run`, with the weights of the best validation epoch (of the last one when there are no validation rows).
+        Its folder holds `recipe.yaml`, `assets/`, `model.keras`, `history.csv`, `quarantine.csv`, `rows.parquet` (the
+        rows and their splits), `examples.parquet` (some rows with their files' bytes), `logs/` and `run.json`.
+    Raises:
+        DataError: When the folder holds a run, or there are no training rows.
+        FloatingPointError: When the loss is no longer a number.
+    """
+    recipe, out = load_recipe(recipe), Path(out)
+    if (out / "run.json").exists():
+        raise DataError(f"{out}: already holds a run. Choose another folder, or delete this one.")
+    if not len(data.train):
+        raise DataError(f"{data.name}: no training rows.")
+    say = print if verbose else (lambda *_: None)
+    say(repr(data))
+    if len(data.quarantine):
+        say(f"{data.quarantine['row'].nunique()} bad rows are left out; see {out / 'quarantine.csv'}")
+
+    keras.utils.set_random_seed(recipe.training.seed)
+    began = time.time()
+    preprocessors, tasks = learn(recipe, data)
+    trainer = Trainer(recipe, preprocessors, tasks)
+    say(f"{trainer.model.count_params():,} parameters; fusion {recipe.fusion.kind!r}")
+    out.mkdir(parents=True, exist_ok=True)
+    data.quarantine.to_csv(out / "quarantine.csv", index=False)
+    history = trainer.train(data, out, verbose, callbacks)
+
+    save_assets(out, recipe, preprocessors, tasks)
+    save_rows(out, recipe, data)
+    save_examples(out, preprocessors, data)
+    trainer.model.save(out / "model.keras")
+    history.to_csv(out / "history.csv", index=False)
+    info = {
+        "seed": recipe.training.seed,
+        "manifest": data.name,
+        "rows": {s: int((data.rows.splits == s).sum()) for s in ("train", "validation", "test")},
+        "quarantined": int(data.quarantine["row"].nunique()),
+        "epochs": len(history),
+        "best_epoch": trainer.best_epoch,
+        "parameters": trainer.model.count_params(),
+        "seconds": round(time.time() - began, 1),
+        "python": sys.version.split()[0],
+        "machine": platform.platform(),
+        "devices": [d.name for d in tf.config.list_physical_devices()],
+        "versions": {p: metadata.version(p) for p in PACKAGES},
+    }
+    # Last, so that a folder with this file is a whole run.
+    (out / "run.json").write_text(json.dumps(info, indent=1), encoding="utf-8")
+    say(f"trained {len(history)} epochs in {info['seconds']:.0f} s; best epoch {trainer.best_epoch + 1}; run {out}")
+    return load_run(out)
+
+
+class Trainer:
+    """The model of a recipe, compiled on its logits.
+
+    Args:
+        recipe: A `Recipe`.
+        preprocessors, tasks: Adapted.
+    """
+
+    def __init__(self, recipe, preprocessors, tasks):
+        self.recipe, self.preprocessors, self.tasks = recipe, preprocessors, tasks
+        self.best_epoch = None
+        policy = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(recipe.training.precision)
+        try:
+            self.model = build_model(recipe, {n: p.tensor for n, p in preprocessors.items()}, tasks)
+            self.network, self.heads = with_auxiliary(recipe, self.model, tasks)
+        finally:
+            keras.config.set_dtype_policy(policy)
+
+    def train(self, data, out, verbose=True, callbacks=()):
+        """Runs the epochs; leaves the best weights in `model`. Returns the history as a DataFrame."""
+        training = self.recipe.training
+        epoch = tf.Variable(0, dtype=tf.int64)
+        train = self.dataset(data.train, epoch)
+        validation = self.dataset(data.validation) if len(data.validation) else None
+        steps = -(-len(data.train) // training.batch_size)
+        self.compile(steps * training.epochs)
+        prefix = "val_" if validation is not None else ""
+        several = len(self.heads) > 1
+        losses = {f"{prefix}{h}_loss" if several else f"{prefix}loss": self.loss_weights[h] for h in self.tasks}
+        patience = training.patience if validation is not None else training.epochs
+        best = BestWeights(losses, patience)
+        history = self.network.fit(
+            train,
+            validation_data=validation,
+            epochs=training.epochs,
+            shuffle=False,  # the dataset shuffles
+            verbose=(1 if sys.stdout.isatty() else 2) if verbose else 0,
+            callbacks=[
+                EpochNumber(epoch),
+                StopOnNaN(),
+                best,
+                keras.callbacks.TensorBoard(str(Path(out) / "logs"), write_graph=False),
+                *callbacks,
+            ],
+        )
+        self.best_epoch = best.best_epoch
+        return pd.DataFrame({"epoch": [e + 1 for e in history.epoch], **history.history})
+
+    @property
+    def loss_weights(self):
+        """`{head: weight}`: every task's loss is near 1 at the start, times its own weight."""
+        weights = {}
+        for head, task in self.heads.items():
+            scale = self.tasks[task].loss_scale() * self.recipe.tasks[task].weight
+            weights[head] = scale if head == task else scale * self.recipe.training.auxiliary / len(self.recipe.inputs)
+        return weights
+
+    def compile(self, steps):
+        """Compiles with AdamW and a cosine to zero over `steps`, after a short warm-up."""
+        training = self.recipe.training
+        warm = min(max(steps // 20, 1), 200)
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.1 * training.learning_rate, max(steps - warm, 1), warmup_target=training.learning_rate, warmup_steps=warm
+        )
+        optimizer = keras.optimizers.AdamW(rate, weight_decay=training.weight_decay, clipnorm=None, global_clipnorm=5.0)
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "missing"])
+        self.network.compile(
+            optimizer=optimizer,
+            loss={head: self.tasks[task].loss() for head, task in self.heads.items()},
+            loss_weights=self.loss_weights,
+            weighted_metrics={task: self.tasks[task].metrics() for task in self.tasks},
+        )
+
+    def dataset(self, rows, epoch=None):
+        """Returns the rows as batches for `network`; shuffled and augmented when `epoch` is given."""
+        targets, weights = (
+            {head: part[task] for head, task in self.heads.items()} for part in targets_and_weights(self.tasks, rows)
+        )
+        return make_dataset(
+            self.preprocessors,
+            rows,
+            batch_size=self.recipe.training.batch_size,
+            targets=targets,
+            weights=weights,
+            training=epoch is not None,
+            seed=self.recipe.training.seed,
+            epoch=epoch,
+        )
+
+
+def with_auxiliary(recipe, model, tasks):
+    """Returns the model that is trained, ending at logits, and `{output: task}`.
+
+    With `training.auxiliary`, each input's embedding also gets a head of its own for each task; a fusion of decisions
+    has these heads already.
+    """
+    network = logits_model(model, tasks)
+    heads = {task: task for task in tasks}
+    if not recipe.training.auxiliary:
+        return network, heads
+    outputs = dict(network.output)
+    known = {layer.name for layer in model.layers}
+    for name in recipe.inputs:
+        for task in tasks:
+            head = f"{task}_{name}_logits"
+            embedding = model.get_layer(f"{name}_missing").output
+            outputs[head] = model.get_layer(head).output if head in known else tasks[task].head(head)(embedding)
+            heads[head] = task
+    return keras.Model(model.input, outputs, name="logits"), heads

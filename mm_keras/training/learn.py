@@ -1,0 +1,30 @@
+"""What is learned from the training rows before the first step: vocabularies, statistics, class names."""
+
+from mm_keras.preprocessing import build_preprocessor
+from mm_keras.tasks import build_task
+
+
+def learn(recipe, data):
+    """Returns `({input: preprocessor}, {task: task})`, adapted to the training rows alone.
+
+    Args:
+        recipe: A `Recipe`.
+        data: A `Data`.
+    """
+    train = data.train
+    preprocessors = {name: build_preprocessor(name, spec) for name, spec in recipe.inputs.items()}
+    for name, preprocessor in preprocessors.items():
+        if name in data.vectors:
+            preprocessor.state["columns"] = data.vectors[name]
+        preprocessor.adapt(train.cells[name])
+    tasks = {name: build_task(name, spec) for name, spec in recipe.tasks.items()}
+    for name, task in tasks.items():
+        task.adapt(train.labels[name], data.classes.get(name))
+    return preprocessors, tasks
+
+
+def targets_and_weights(tasks, rows):
+    """Returns `({task: loss target (rows, ...)}, {task: loss weight (rows,)})`."""
+    encoded = {name: task.encode(rows.labels[name]) for name, task in tasks.items()}
+    targets = {name: task.target(encoded[name]) for name, task in tasks.items()}
+    return targets, {name: task.weights(encoded[name]) for name, task in tasks.items()}
