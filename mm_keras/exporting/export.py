@@ -1,7 +1,6 @@
 """`mm.export`: a run -> a version folder for TF Serving and for phones, written only when it equals the model."""
 
 import json
-import shutil
 import tempfile
 import time
 from contextlib import ExitStack
@@ -13,7 +12,7 @@ from mm_keras.exporting.bundle import Bundle, new_version
 from mm_keras.exporting.checks import format_table, summarise
 from mm_keras.exporting.litert import check_kinds, run_litert, start_conversion
 from mm_keras.exporting.parity import input_subsets, reference_outputs
-from mm_keras.exporting.proof import SavedModelProof, litert_checks
+from mm_keras.exporting.proof import Evidence, SavedModelProof, litert_checks, precision_checks
 from mm_keras.exporting.sample import calibration_tensors, draw_sample
 from mm_keras.exporting.saved_model import float32_model, save_saved_model
 from mm_keras.exporting.schema import build_schema, write_vocabularies
@@ -45,20 +44,26 @@ def export(run, out, rows=None, *, litert=("float32", "int8"), int8_max_drop=0.0
     Raises:
         ExportError: When an artefact differs from the model, with the table of differences; nothing is written.
     """
-    start, say = time.perf_counter(), print if verbose else lambda text: None
+    start, say = time.perf_counter(), print if verbose else _say_nothing
     run, kinds = load_run(run), check_kinds(litert)
     sample = draw_sample(run, default_rows(run) if rows is None else rows, ROWS, raw_count=SUBSET_ROWS)
     tuning = sample if calibration is None else draw_sample(run, calibration, CALIBRATION_ROWS)
-    tuning = calibration_tensors({n: t[:CALIBRATION_ROWS] for n, t in tuning.tensors.items()})
-    say(f"drew {len(sample)} rows")
-    model = run.model if run.recipe.training.precision == "float32" else float32_model(run)
+    say(f"drew {len(sample)} rows in {time.perf_counter() - start:.1f} s")
     with new_version(out) as (folder, final), tempfile.TemporaryDirectory() as scratch:
-        checks, details = _write_and_prove(run, model, folder, Path(scratch), sample, tuning, kinds, int8_max_drop, say)
-        summary = _judge(checks)
-        _write_papers(folder, run, checks, details, sample, tuning)
-    bundle = Bundle(final[0], summary)
-    say(f"{len(checks)} checks passed; wrote {bundle.path} in {time.perf_counter() - start:.1f} s")
-    return bundle
+        subsets = input_subsets(run.recipe.inputs)
+        evidence = Evidence(
+            sample,
+            subsets,
+            rows=max(8, min(SUBSET_ROWS, 2048 // len(subsets))),
+            calibration=calibration_tensors({n: t[:CALIBRATION_ROWS] for n, t in tuning.tensors.items()}),
+            scratch=Path(scratch),
+        )
+        checks, details = _write_and_prove(run, folder, kinds, evidence, int8_max_drop, say)
+        summary = summarise(checks)
+        _judge(checks, summary)
+        _write_papers(run, folder, evidence, checks, details)
+    say(f"{len(checks)} checks passed; {final[0]} written in {time.perf_counter() - start:.1f} s")
+    return Bundle(final[0], summary)
 
 
 def default_rows(run):
@@ -67,8 +72,80 @@ def default_rows(run):
     Raises:
         ExportError: When it remembers none.
     """
-    for split in ("validation", "train"):
-        found = run.rows(split) if hasattr(run, "rows") else None
-        if found is not None and len(found):
+    for split in ("validation", "train") if hasattr(run, "rows") else ():
+        if len(found := run.rows(split)):
             return found
     raise ExportError("the run remembers no rows to prove the export on; give some as `rows`.")
+
+
+def _write_and_prove(run, folder, kinds, evidence, max_drop, say):
+    """Writes the artefacts and runs them, the slow steps side by side; returns `(checks, details)`."""
+    is_mixed = run.recipe.training.precision != "float32"
+    model = float32_model(run) if is_mixed else run.model
+    litert, details = folder / "litert", {"litert": {}}
+    with ExitStack() as children:
+        save_saved_model(folder, run, model)
+        proof = children.enter_context(SavedModelProof(run, folder, evidence))
+        if kinds:
+            litert.mkdir()
+            conversion = children.enter_context(start_conversion(run, model, kinds, litert, evidence))
+        reference = reference_outputs(model, evidence.sample.tensors, evidence.subsets, evidence.rows)
+        checks, details["ops"] = proof.finish(reference)
+        say(f"SavedModel: {len(checks)} comparisons through the C++ loader in {proof.child.seconds:.1f} s")
+        if is_mixed:
+            checks += precision_checks(run, evidence, reference)
+        if kinds:
+            for kind, seconds in conversion.wait().items():
+                say(f"LiteRT: converted {kind} in {seconds:.1f} s")
+            details["litert"] = run_litert(litert, kinds, evidence)
+            found = litert_checks(run, details["litert"], evidence, reference, max_drop)
+            say(f"LiteRT: {len(found)} comparisons without TensorFlow")
+            checks += found
+    return checks, details
+
+
+def _judge(checks, summary):
+    failed = [c for c in checks if not c.passed]
+    if failed:
+        table = format_table(summary)
+        worst = "\n".join(f"  {c.artefact} {c.signature} {c.output}, given {' '.join(c.subset)}" for c in failed[:10])
+        raise ExportError(
+            f"{len(failed)} of {len(checks)} comparisons with the trained model fail, so nothing was written.\n"
+            f"{table}\nFirst failures:\n{worst}\n{_advice(failed)}"
+        )
+
+
+def _advice(failed):
+    if all(c.artefact == "LiteRT int8" for c in failed):
+        return 'Only int8 fails: export with litert=("float32",), allow more with int8_max_drop, or train longer.'
+    return "Please report this as a bug: the exported graph is not the trained one."
+
+
+def _write_papers(run, folder, evidence, checks, details):
+    run.recipe.save(folder / "recipe.yaml")
+    schema = build_schema(run)
+    schema["litert"] = {
+        kind: {"file": f"litert/{kind}.tflite", "signature": "serving_default", **{k: d[k] for k in ("inputs", "outputs")}}
+        for kind, d in details["litert"].items()
+    }
+    schema["vocabularies"] = write_vocabularies(folder / "litert", run.preprocessors) if schema["litert"] else {}
+    parity = {
+        "passed": True,
+        "versions": {p: version(p) for p in PACKAGES},
+        "rows": {
+            "all_inputs": len(evidence.sample),
+            "raw": len(next(iter(evidence.sample.raw.values()))),
+            "other_subsets": min(evidence.rows, len(evidence.sample)),
+            "calibration": len(next(iter(evidence.calibration.values()))),
+        },
+        "litert_ms": {kind: d["ms"] for kind, d in details["litert"].items()},
+        "saved_model_ops": details["ops"],
+        "checks": [c.to_json() for c in checks],
+    }
+    for name, content in (("schema", schema), ("parity", parity)):
+        text = json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False)
+        (folder / f"{name}.json").write_text(text, encoding="utf-8")
+
+
+def _say_nothing(text):
+    pass

@@ -33,26 +33,33 @@ def unrolled_model(run, model):
     return model
 
 
-def start_conversion(run, model, kinds, calibration, folder, scratch):
-    """Starts the converter; `.wait()` gives `{kind: seconds}` and then the files are in `folder`.
+def start_conversion(run, model, kinds, folder, evidence):
+    """Starts the converter; `.wait()` gives `{kind: seconds}`, and then the files are in `folder`.
 
     Args:
         run: A `Run`.
         model: The float32 model.
         kinds: Of `KINDS`.
-        calibration: `{input: array (rows, ...)}` for int8.
         folder: Where `<kind>.tflite` is written.
-        scratch: A private folder for the exchange.
+        evidence: The `Evidence`; its calibration sets the ranges of int8.
     """
-    save_single(scratch / "single", run, unrolled_model(run, model))
-    files = {kind: os.fspath(folder / f"{kind}.tflite") for kind in kinds}
-    job = {"saved_model": os.fspath(scratch / "single"), "files": files, "calibration": calibration}
-    return Child("the LiteRT converter", "mm_keras.exporting.convert", job, scratch)
+    single = evidence.scratch / "single"
+    save_single(single, run, unrolled_model(run, model))
+    job = {"saved_model": os.fspath(single), "files": _files(folder, kinds), "calibration": evidence.calibration}
+    return Child("the LiteRT converter", "mm_keras.exporting.convert", job, evidence.scratch)
 
 
-def run_litert(folder, kinds, tensors, subsets, rows, scratch):
+def run_litert(folder, kinds, evidence):
     """Runs the files in a process without TensorFlow; returns what `check_litert.check` does."""
-    files = {kind: os.fspath(folder / f"{kind}.tflite") for kind in kinds}
-    job = {"files": files, "tensors": tensors, "subsets": subsets, "rows": rows}
-    with Child("the LiteRT runtime", "mm_keras.exporting.check_litert", job, scratch) as child:
+    job = {
+        "files": _files(folder, kinds),
+        "tensors": evidence.sample.tensors,
+        "subsets": evidence.subsets,
+        "rows": evidence.rows,
+    }
+    with Child("the LiteRT runtime", "mm_keras.exporting.check_litert", job, evidence.scratch) as child:
         return child.wait()
+
+
+def _files(folder, kinds):
+    return {kind: os.fspath(folder / f"{kind}.tflite") for kind in kinds}

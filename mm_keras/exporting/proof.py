@@ -1,6 +1,8 @@
 """The proof of an export: what is asked of each artefact, and the checks that come of the answers."""
 
 import os
+from dataclasses import dataclass
+from pathlib import Path
 
 from mm_keras.exporting.bad_rows import bad_row_requests, blanked_requests, compare_bad_rows
 from mm_keras.exporting.child import Child
@@ -11,37 +13,60 @@ from mm_keras.exporting.parity import (
     blank_others,
     compare_labels,
     compare_outputs,
+    reference_outputs,
 )
 from mm_keras.exporting.quality import int8_checks
+from mm_keras.exporting.sample import Sample
+
+PRECISION_TOLERANCE = 0.2
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the artefacts are run on.
+
+    Args:
+        sample: The `Sample` of real rows; all of them are run with all inputs.
+        subsets: Subsets of the inputs, all inputs first.
+        rows: How many rows each other subset is run on.
+        calibration: `{input: array (rows, ...)}`, the model tensors that set int8's ranges.
+        scratch: A private folder for the exchange with child processes.
+    """
+
+    sample: Sample
+    subsets: list
+    rows: int
+    calibration: dict
+    scratch: Path
 
 
 class SavedModelProof:
     """Runs a SavedModel through the C++ loader beside this process, and compares.
 
+    The raw signature gets all the raw rows of the sample with all inputs, and a quarter of them with each other subset,
+    for decoding pictures and sounds takes its time.
+
     Args:
         run: A `Run`.
         path: The SavedModel.
-        sample: The `Sample` of real rows.
-        subsets: Subsets of the inputs, all inputs first.
-        rows: Rows of each subset in the signature `tensors`. The raw signature gets all the raw rows of the sample with
-            all inputs, and a quarter of them with each other subset, for decoding pictures and sounds takes its time.
-        scratch: A private folder for the exchange.
+        evidence: The `Evidence`.
     """
 
-    def __init__(self, run, path, sample, subsets, rows, scratch):
-        self.run, self.subsets, self.rows = run, subsets, rows
-        raw, tensors = sample.raw, {n: t[:rows] for n, t in sample.tensors.items()}
+    def __init__(self, run, path, evidence):
+        self.run, self.subsets, self.rows = run, evidence.subsets, evidence.rows
+        raw, tensors = evidence.sample.raw, {n: t[: self.rows] for n, t in evidence.sample.tensors.items()}
         count = len(next(iter(raw.values())))
-        self.raw_rows = [count, *[-(-count // 4)] * (len(subsets) - 1)]
-        requests = [("tensors", blank_others(tensors, s)) for s in subsets]
-        for subset, size in zip(subsets, self.raw_rows, strict=True):
+        self.raw_rows = [count, *[-(-count // 4)] * (len(self.subsets) - 1)]
+        requests = [("tensors", blank_others(tensors, s)) for s in self.subsets]
+        for subset, size in zip(self.subsets, self.raw_rows, strict=True):
             few = {f: v[:size] for f, v in raw.items()}
             requests.append(("serving_default", blank_other_fields(few, run.preprocessors, subset)))
         self.bad = bad_row_requests(raw, run.preprocessors)
         blanked = blanked_requests(self.bad, run.preprocessors)
         requests += [("serving_default", batch) for batch in (*self.bad.values(), *blanked.values())]
         job = {"path": os.fspath(path), "requests": requests}
-        self.child = Child("the C++ loader of the SavedModel", "mm_keras.exporting.check_saved_model", job, scratch)
+        what = "the C++ loader of the SavedModel"
+        self.child = Child(what, "mm_keras.exporting.check_saved_model", job, evidence.scratch)
 
     def __enter__(self):
         return self
@@ -68,21 +93,31 @@ class SavedModelProof:
         return checks, answer["ops"]
 
 
-def litert_checks(run, answers, sample, subsets, reference, max_drop):
+def litert_checks(run, answers, evidence, reference, max_drop):
     """Returns the checks of the LiteRT files: differences for each subset, and int8's price on real rows.
 
     Args:
         run: A `Run`.
         answers: What `litert.run_litert` returned.
-        sample, subsets: As given to it.
+        evidence: The `Evidence`.
         reference: `[{output: array}]` of the Keras model for each subset.
         max_drop: See `quality.int8_checks`.
     """
-    checks = []
+    checks, everything = [], evidence.subsets[0]
     for kind, answer in answers.items():
-        tolerance = FLOAT32_TOLERANCE if kind == "float32" else None
-        for subset, outputs, wanted in zip(subsets, answer["results"], reference, strict=True):
+        results, tolerance = answer["results"], FLOAT32_TOLERANCE if kind == "float32" else None
+        for subset, outputs, wanted in zip(evidence.subsets, results, reference, strict=True):
             checks += compare_outputs(f"LiteRT {kind}", "serving_default", subset, outputs, wanted, tolerance)
         if kind == "int8":
-            checks += int8_checks(run.tasks, subsets[0], answer["results"][0], reference[0], sample.targets, max_drop)
+            checks += int8_checks(run.tasks, everything, results[0], reference[0], evidence.sample.targets, max_drop)
     return checks
+
+
+def precision_checks(run, evidence, reference):
+    """Returns the checks that a model trained in mixed precision and its float32 copy, which is served, are the same.
+
+    The limit catches wrong weights; 16-bit rounding itself stays well below it.
+    """
+    mixed = reference_outputs(run.model, evidence.sample.tensors, evidence.subsets[:1], evidence.rows)[0]
+    precision = run.recipe.training.precision
+    return compare_outputs(f"float32 of {precision}", "keras", evidence.subsets[0], mixed, reference[0], PRECISION_TOLERANCE)

@@ -68,18 +68,21 @@ def _join(parts):
     return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]} if parts else {}
 
 
-def calibration_tensors(sample, seed=0):
-    """Returns model tensors for int8 calibration: the rows as they are, and one of each four with inputs blanked.
+def calibration_tensors(tensors, seed=0):
+    """Returns model tensors for int8 calibration: the rows as they are, and one of each four again with inputs blanked.
 
     Without the blanked rows the learned embeddings of missing inputs would lie outside the calibrated ranges.
+
+    Args:
+        tensors: `{input: array (rows, ...)}`.
+        seed: Of the choice of blanked inputs; one input at least is kept.
     """
-    names = sorted(sample.tensors)
-    rng = np.random.default_rng(seed)
-    blanked = {n: t[::4].copy() for n, t in sample.tensors.items()}
+    names, rng = sorted(tensors), np.random.default_rng(seed)
+    blanked = {n: t[::4].copy() for n, t in tensors.items()}
     for row in range(len(blanked[names[0]])):
         given = rng.random(len(names)) < 0.5
         given[rng.integers(len(names))] = True
         for name, is_given in zip(names, given, strict=True):
             if not is_given:
                 blanked[name][row] = 0
-    return {n: np.concatenate([t, blanked[n]]) for n, t in sample.tensors.items()}
+    return {n: np.concatenate([t, blanked[n]]) for n, t in tensors.items()}
