@@ -12,6 +12,7 @@ from mm_keras.errors import DataError
 from mm_keras.preprocessing import build_preprocessor
 from mm_keras.preprocessing.raw import preprocess, raw_batch
 from mm_keras.recipe import Recipe, load_recipe
+from mm_keras.registry import ENCODERS, FUSIONS, resolve
 from mm_keras.tasks import build_task
 from mm_keras.training.examples import load_examples, load_rows
 
@@ -53,6 +54,11 @@ class Run:
     def examples(self):
         """Returns the stored `Examples`: validation and training rows with their files' bytes."""
         return load_examples(self.folder)
+
+    def example(self, row_id):
+        """Returns one of the run's rows by id: the stored one with its files' bytes, or else from its files."""
+        stored = self.examples()
+        return stored.example(row_id) if row_id in stored.ids else load_rows(self.folder).example(row_id)
 
     def encode(self, examples):
         """Returns `({input: array}, {input: ok})`: the model tensors of examples as people have them."""
@@ -102,8 +108,11 @@ def load_run(source):
     if not (folder / "model.keras").is_file():
         raise DataError(f"{folder}: not a run folder; it holds no model.keras. `mm-keras fit --out {folder}` makes one.")
     recipe, preprocessors, tasks = load_assets(folder)
-    # The layers of these packages must be registered before Keras reads their names.
+    # Layers must be registered before Keras reads their names; the registry imports its entries only when resolved.
     from mm_keras.model import build_model  # noqa: F401
+
+    for entry in (*(ENCODERS[s.kind][s.encoder_kind] for s in recipe.inputs.values()), FUSIONS[recipe.fusion.kind]):
+        resolve(entry)
 
     model = keras.saving.load_model(folder / "model.keras")
     info = json.loads((folder / "run.json").read_text(encoding="utf-8"))

@@ -78,9 +78,9 @@ def make_digits(folder, seed=0, rows=None):
 
 
 def _scan(scan, rng):
-    """A faint scan under noise nearly as strong, 16x16 uint8."""
+    """A faint scan in noise, 16x16 uint8."""
     ink = np.kron(scan.reshape(8, 8) / 16, np.ones((2, 2)))
-    return np.clip(255 * (0.3 + 0.4 * ink + rng.normal(0, 0.22, ink.shape)), 0, 255).astype(np.uint8)
+    return np.clip(255 * (0.3 + 0.4 * ink + rng.normal(0, 0.17, ink.shape)), 0, 255).astype(np.uint8)
 
 
 def _tone(digit, rng):

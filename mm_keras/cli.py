@@ -1,0 +1,176 @@
+"""The command line: parses, calls, prints; decides nothing."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from mm_keras.errors import DataError, ExportError, RecipeError
+
+app = typer.Typer(
+    name="mm-keras",
+    help="One recipe: a trained, explained, served and mobile multimodal Keras model.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+console = Console(width=None if sys.stdout.isatty() else 120)
+
+RunFolder = Annotated[Path, typer.Argument(help="A run folder, as `fit` writes it.")]
+
+
+@app.command()
+def demo(out: Annotated[Path, typer.Option(help="Folder for data, run, export and page.")] = Path("runs/demo")):
+    """Make the built-in digits, train, evaluate, explain, export, and check the export."""
+    import shutil
+
+    import mm_keras as mm
+
+    shutil.rmtree(out, ignore_errors=True)
+    manifest = mm.make_digits(out / "digits")
+    recipe = manifest.parent / "recipe.yaml"
+    run = mm.fit(recipe, mm.load(manifest, recipe), out / "run")
+    evaluation = mm.evaluate(run)
+    _print_scores(evaluation)
+    card = out / "explanation.html"
+    rows = run.rows("test")
+    mm.explain(run, rows.example(0)).save(card)
+    bundle = mm.export(run, Path("saved_models") / "digits")
+    _print_frame(bundle.table(), "Parity of the export with the trained model")
+    console.print(f"\nrun          {escape(str(run.folder))}")
+    console.print(f"explanation  {escape(str(card))}")
+    console.print(f"SavedModel   {escape(str(bundle.path))}")
+    for file in sorted((bundle.path / "litert").glob("*.tflite")):
+        console.print(f"LiteRT       {escape(str(file))}")
+
+
+@app.command()
+def fit(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, YAML.")],
+    manifest: Annotated[Path, typer.Argument(help="The table of examples: CSV, TSV, JSONL or Parquet.")],
+    out: Annotated[Path, typer.Option(help="The run folder to make.")],
+    max_bad: Annotated[float, typer.Option(help="Share of bad rows above which fitting fails.")] = 0.05,
+):
+    """Train the model of a recipe."""
+    import mm_keras as mm
+
+    mm.fit(recipe, mm.load(manifest, recipe, max_bad=max_bad), out)
+
+
+@app.command()
+def evaluate(
+    run: RunFolder,
+    manifest: Annotated[Path | None, typer.Argument(help="Rows to score. Defaults to the run's test rows.")] = None,
+    subsets: Annotated[bool, typer.Option(help="Score every subset of the inputs too.")] = True,
+    out: Annotated[Path | None, typer.Option(help="Folder for metrics.json. Defaults to the run.")] = None,
+):
+    """Score a run, with every subset of its inputs."""
+    import mm_keras as mm
+
+    _print_scores(mm.evaluate(run, manifest, subsets=subsets, out=out))
+
+
+@app.command()
+def predict(
+    run: RunFolder,
+    manifest: Annotated[Path, typer.Argument(help="Rows to predict; labels are not needed.")],
+    out: Annotated[Path, typer.Option(help="The CSV to write.")],
+):
+    """Predict every row of a manifest."""
+    import mm_keras as mm
+
+    table = mm.predict(run, manifest)
+    table.to_csv(out, index=False)
+    bad = int((table["error"] != "").sum())
+    console.print(f"{len(table)} rows, {bad} of them bad, in {escape(str(out))}")
+
+
+@app.command()
+def explain(
+    run: RunFolder,
+    row: Annotated[str, typer.Option(help="The row's id, in the run's own rows.")],
+    out: Annotated[Path, typer.Option(help="An .html, .png or .json file.")],
+    target: Annotated[str | None, typer.Option(help="Class to explain. Defaults to the predicted one.")] = None,
+    task: Annotated[str | None, typer.Option(help="Task to explain. Defaults to the first.")] = None,
+    method: Annotated[str, typer.Option(help="How the maps are made.")] = "integrated_gradients",
+):
+    """Show what each input, and each part of it, contributed to one prediction."""
+    import mm_keras as mm
+
+    run = mm.load_run(run)
+    explanation = mm.explain(run, run.example(row), target=target, task=task, method=method)
+    explanation.save(out)
+    console.print(escape(repr(explanation)))
+    console.print(escape(str(out)))
+
+
+@app.command()
+def export(
+    run: RunFolder,
+    out: Annotated[Path, typer.Option(help="Base folder of the served model; a version is added.")],
+    litert: Annotated[list[str], typer.Option(help="LiteRT variants.")] = ["float32", "int8"],  # noqa: B006 (typer's form)
+    int8_max_drop: Annotated[float, typer.Option(help="Accuracy that int8 may lose.")] = 0.01,
+):
+    """Export to TF Serving and LiteRT, proven equal to the trained model."""
+    import mm_keras as mm
+
+    bundle = mm.export(run, out, litert=tuple(litert), int8_max_drop=int8_max_drop)
+    _print_frame(bundle.table(), "Parity with the trained model")
+    console.print(escape(str(bundle.path)))
+
+
+@app.command()
+def inspect(place: Annotated[Path, typer.Argument(help="A run folder or an exported bundle.")]):
+    """Say what a run or a bundle holds."""
+    if (place / "run.json").is_file():
+        console.print_json((place / "run.json").read_text(encoding="utf-8"))
+        for name in ("recipe.yaml", "metrics.json"):
+            if (place / name).is_file():
+                console.rule(name)
+                console.print(escape((place / name).read_text(encoding="utf-8")))
+        return
+    from mm_keras.exporting.inspect import inspect_bundle
+
+    console.print_json(json.dumps(inspect_bundle(place), default=str))
+
+
+@app.command()
+def doctor():
+    """Say which TensorFlow, GPU and optional parts there are."""
+    from mm_keras.doctor import diagnose
+
+    table = Table("part", "found", "for")
+    for part in diagnose():
+        table.add_row(*(escape(cell) for cell in part))
+    console.print(table)
+
+
+def _print_scores(evaluation):
+    for task, kind in evaluation.kinds.items():
+        for metric, s in evaluation.metrics[task].items():
+            console.print(f"{task} {metric}: {s['value']:.4f} \\[{s['low']:.4f}, {s['high']:.4f}]", highlight=False)
+    _print_frame(evaluation.table().reset_index(), f"{evaluation.metrics['n']} rows, 95 % intervals")
+
+
+def _print_frame(frame, title):
+    table = Table(*(str(c) for c in frame.columns), title=title)
+    for line in frame.itertuples(index=False):
+        table.add_row(*(escape(str(cell)) for cell in line))
+    console.print(table)
+
+
+def main():
+    """Runs the command line; expected faults end as one message and exit code 2."""
+    import os
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        app()
+    except (RecipeError, DataError, ExportError) as error:
+        Console(stderr=True, width=200).print(f"[red]{type(error).__name__}[/red]: {escape(str(error))}", highlight=False)
+        sys.exit(2)

@@ -1,0 +1,130 @@
+"""How good the model is, with all inputs and with every subset of them."""
+
+import itertools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mm_keras.data.manifest import load
+from mm_keras.data.pipeline import make_dataset
+from mm_keras.data.rows import Rows
+from mm_keras.errors import DataError
+from mm_keras.evaluation.metrics import score_classification, score_regression
+from mm_keras.training.run import load_run
+
+HEADLINE = {"classification": "accuracy", "regression": "mae"}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of a run on some rows.
+
+    Args:
+        metrics: `{"n": rows, task: {metric: {"value", "low", "high"}}}`.
+        subsets: `{"scan+tone": the same}` for every non-empty subset of the inputs, in the recipe's order.
+        kinds: `{task: "classification" or "regression"}`.
+    """
+
+    metrics: dict
+    subsets: dict
+    kinds: dict
+
+    def table(self):
+        """Returns a DataFrame: one line a subset, one column a task's headline metric."""
+        lines = []
+        for subset, scores in (self.subsets or {"all": self.metrics}).items():
+            line = {"inputs": subset}
+            for task, kind in self.kinds.items():
+                s = scores[task][HEADLINE[kind]]
+                line[f"{task} {HEADLINE[kind]}"] = f"{s['value']:.3f} [{s['low']:.3f}, {s['high']:.3f}]"
+            lines.append(line)
+        return pd.DataFrame(lines).set_index("inputs")
+
+    def __repr__(self):
+        return f"Evaluation(n={self.metrics['n']})\n{self.table().to_string()}"
+
+    def _repr_html_(self):
+        return f"<p>{self.metrics['n']} rows, 95 % bootstrap intervals</p>{self.table().to_html()}"
+
+
+def evaluate(run, rows=None, *, subsets=True, out=None, seed=0):
+    """Scores a run and writes `metrics.json` and `subsets.json`.
+
+    Args:
+        run: A `Run` or its folder.
+        rows: A `Rows`, or the path of a manifest (its test rows if it has a `split` column, else all). Defaults to
+            the run's own test rows.
+        subsets: Whether to score every non-empty subset of the inputs too; the others are blanked.
+        out: Folder for the two files. Defaults to the run's.
+        seed: Of the bootstrap.
+    Returns:
+        An `Evaluation`.
+    Raises:
+        DataError: When there are no rows.
+    """
+    run = load_run(run)
+    rows = rows_to_score(run, rows)
+    names = list(run.recipe.inputs)
+    combinations = [c for n in range(1, len(names) + 1) for c in itertools.combinations(names, n)]
+    combinations = combinations if subsets else combinations[-1:]
+    outputs, numbers = predict_rows(run, rows, combinations)
+    rows = rows.take(numbers)
+    found = {"+".join(c): score(run, rows, outputs[c], seed) for c in combinations}
+    metrics = found["+".join(names)]
+    folder = Path(out or run.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
+    if subsets:
+        (folder / "subsets.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
+    return Evaluation(metrics, found if subsets else {}, {t: s.kind for t, s in run.recipe.tasks.items()})
+
+
+def rows_to_score(run, rows):
+    """Returns the `Rows` to score: those given, a manifest's, or the run's own test rows."""
+    if rows is None:
+        rows = run.rows("test")
+    elif not isinstance(rows, Rows):
+        classes = {n: {"classes": tuple(t.classes)} for n, t in run.tasks.items() if t.is_categorical}
+        tasks = {n: s.model_copy(update=classes.get(n, {})) for n, s in run.recipe.tasks.items()}
+        data = load(rows, run.recipe.model_copy(update={"tasks": tasks}), split=None)
+        rows = data.test if len(data.test) else data.rows
+    if not len(rows):
+        raise DataError("no rows to score. Give a manifest, or train with a test split.")
+    return rows
+
+
+def predict_rows(run, rows, combinations, batch_size=128):
+    """Runs the model on each combination of inputs, the others blank, in one pass over the files.
+
+    Returns:
+        `({combination: {task: array (rows, ...)}}, row numbers (rows,))`; rows whose files have gone bad are left out.
+    """
+    outputs, numbers = {c: {t: [] for t in run.tasks} for c in combinations}, []
+    for tensors, at in make_dataset(run.preprocessors, rows, batch_size=batch_size):
+        keep = at.numpy() >= 0
+        numbers.append(at.numpy()[keep])
+        for c in combinations:
+            # Zeros are the blank value of every model tensor.
+            given = {n: t if n in c else t * 0 for n, t in tensors.items()}
+            for task, values in run.model.predict_on_batch(given).items():
+                outputs[c][task].append(values[keep])
+    joined = {c: {t: np.concatenate(parts) for t, parts in by_task.items()} for c, by_task in outputs.items()}
+    return joined, np.concatenate(numbers)
+
+
+def score(run, rows, outputs, seed=0):
+    """Returns `{"n": rows, task: scores}`; rows without a label of a task are left out of its scores."""
+    scores = {"n": len(rows)}
+    for name, task in run.tasks.items():
+        targets = task.encode(rows.labels[name])
+        known = task.weights(targets) > 0
+        if not known.any():
+            raise DataError(f"tasks.{name}: no row has a label.")
+        if task.is_categorical:
+            scores[name] = score_classification(targets[known], outputs[name][known], seed)
+        else:
+            scores[name] = score_regression(targets[known].astype(np.float64), outputs[name][known][:, 0], seed)
+    return scores

@@ -1,0 +1,77 @@
+"""Predictions as a table, by the same preprocessing that is served."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mm_keras.data.manifest import load
+from mm_keras.data.rows import Rows
+from mm_keras.errors import DataError
+from mm_keras.evaluation.evaluate import predict_rows
+from mm_keras.training.run import load_run
+
+
+def predict(run, examples, *, batch_size=64):
+    """Predicts examples, rows, or a whole manifest; any input may be missing.
+
+    Args:
+        run: A `Run` or its folder.
+        examples: One example `{field: value}` or a sequence of them; a `Rows`; or the path of a manifest or a
+            DataFrame. Labels are not needed.
+        batch_size: Rows at a time.
+    Returns:
+        DataFrame, one line an example: `id`, each task's prediction, for classes also the probability of each, and
+        `error`: empty, or what was wrong with the row. A bad value of an example counts as missing and is named; a
+        bad row of a manifest is named and not predicted.
+    """
+    run = load_run(run)
+    if isinstance(examples, str | Path | pd.DataFrame):
+        return _predict_manifest(run, examples)
+    if isinstance(examples, Rows):
+        return _predict_rows(run, examples)
+    examples = [examples] if isinstance(examples, dict) else list(examples)
+    if not examples:
+        raise DataError("no examples to predict.")
+    tables = [_predict_examples(run, examples[i : i + batch_size]) for i in range(0, len(examples), batch_size)]
+    table = pd.concat(tables, ignore_index=True)
+    table.insert(0, "id", [str(i) for i in range(len(table))])
+    return table
+
+
+def _predict_examples(run, examples):
+    tensors, fine = run.encode(examples)
+    table = _decoded(run, run.model.predict_on_batch(tensors))
+    names = list(fine)
+    table["error"] = ["".join(f"{n}: undecodable; " for n in names if not fine[n][row]) for row in range(len(examples))]
+    return table
+
+
+def _predict_rows(run, rows):
+    every = tuple(run.recipe.inputs)
+    outputs, numbers = predict_rows(run, rows, [every])
+    table = _decoded(run, outputs[every])
+    table.insert(0, "id", rows.ids[numbers])
+    gone = np.setdiff1d(np.arange(len(rows)), numbers)
+    lost = pd.DataFrame({"id": rows.ids[gone], "error": "a file could no longer be read"})
+    return pd.concat([table.assign(error=""), lost], ignore_index=True) if len(gone) else table.assign(error="")
+
+
+def _predict_manifest(run, source):
+    data = load(source, run.recipe, with_labels=False, max_bad=1.0)
+    table = _predict_rows(run, data.rows)
+    faults = data.quarantine.groupby("id", sort=False).apply(_reasons, include_groups=False)
+    if len(faults):
+        table = pd.concat([table, pd.DataFrame({"id": faults.index, "error": faults.to_numpy()})], ignore_index=True)
+    return table
+
+
+def _reasons(faults):
+    return "; ".join(f"{c}: {why}" for c, why in zip(faults["column"], faults["reason"], strict=True))
+
+
+def _decoded(run, outputs):
+    columns = {}
+    for name, task in run.tasks.items():
+        columns |= task.decode(outputs[name])
+    return pd.DataFrame(columns)
