@@ -53,5 +53,5 @@ def nearest(word, words):
     """Returns `" Did you mean 'x'?"` for the closest of `words`, or an empty string."""
     word, words = str(word), [str(w) for w in words]
     longer = sorted((w for w in words if len(word) > 2 and word in w), key=len)
-    close = longer or difflib.get_close_matches(word, words, n=1, cutoff=0.5)
+    close = longer or difflib.get_close_matches(word, words, n=1, cutoff=0.6)
     return f" Did you mean {close[0]!r}?" if close else ""

@@ -147,8 +147,10 @@ class Recipe(Part):
         tasks: `{name: task}`; names follow the same rule.
         fusion: How the inputs are joined.
         training: How the model is trained.
+
     Raises:
         RecipeError: With the place of the fault, what was expected and the nearest right word.
+
     Example:
         >>> recipe = Recipe(inputs={"title": Text()}, tasks={"rating": Regression()})
         >>> recipe.inputs["title"].length
@@ -245,7 +247,7 @@ def load_recipe(source):
     if isinstance(source, str | Path):
         name = str(source)
         try:
-            content = yaml.load(Path(source).read_text(encoding="utf-8"), _UniqueKeyLoader)  # noqa: S506 (a SafeLoader)
+            content = yaml.load(Path(source).read_text(encoding="utf-8"), _UniqueKeyLoader)
         except OSError as error:
             raise RecipeError(f"{name}: cannot read the recipe: {error.strerror}") from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
