@@ -15,6 +15,7 @@ def build_model(recipe, tensors, tasks, **options):
         tensors: `{input: TensorInfo}`.
         tasks: `{task: task object}`, adapted.
         options: For the encoders; see `build_encoder`.
+
     Returns:
         A `keras.Model`, `{input: (batch, *shape)}` -> `{task: (batch, classes)}` of probabilities, or `(batch, 1)` in
         the task's unit. Layers are named `<input>_encoder`, `<input>_present`, `<input>_missing`, `fusion`,

@@ -16,6 +16,7 @@ def build_audio_cnn(inputs, encoder, tensor):
         inputs: Float `(batch, frames, mels)`; zero is silence.
         encoder: `recipe.Encoder`.
         tensor: `TensorInfo`.
+
     Returns:
         `{"tokens": (batch, frames', units), "mask": (batch, frames'), "embedding": (batch, units)}`.
     """

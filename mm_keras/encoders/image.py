@@ -17,6 +17,7 @@ def build_image_cnn(inputs, encoder, tensor):
         inputs: Float `(batch, height, width, channels)` in [0, 1].
         encoder: `recipe.Encoder`.
         tensor: `TensorInfo`.
+
     Returns:
         `{"tokens": (batch, h * w, channels), "mask": ones, "embedding": (batch, units)}`.
     """

@@ -48,7 +48,7 @@ class ModalityDropout(layers.Layer):
             return dict(presences)
         names = sorted(presences)
         present = ops.concatenate([presences[n] for n in names], axis=-1)
-        draw = lambda: keras.random.uniform(ops.shape(present), dtype=present.dtype, seed=self.seed_generator)  # noqa: E731
+        draw = lambda: keras.random.uniform(ops.shape(present), dtype=present.dtype, seed=self.seed_generator)
         kept = ops.cast(draw() >= self.rate, present.dtype)
         spared = ops.one_hot(ops.argmax(present * (draw() + 1e-3), axis=-1), len(names), dtype=present.dtype)
         kept = present * ops.maximum(kept, spared)

@@ -66,6 +66,7 @@ def build_tabular_mlp(inputs, encoder, tensor):
         inputs: Float `(batch, features)`, laid out as `tensor.groups` says.
         encoder: `recipe.Encoder`.
         tensor: `TensorInfo`.
+
     Returns:
         `{"tokens": (batch, columns, token units), "mask": (batch, columns), "embedding": (batch, units)}`.
     """

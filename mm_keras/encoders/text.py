@@ -75,6 +75,7 @@ def build_text_transformer(inputs, encoder, tensor):
         inputs: Int32 ids `(batch, length)`; 0 pads.
         encoder: `recipe.Encoder`.
         tensor: `TensorInfo`, with the size of the vocabulary.
+
     Returns:
         `{"tokens": (batch, length, units), "mask": (batch, length), "embedding": (batch, units)}`.
     """
@@ -94,6 +95,7 @@ def build_text_gru(inputs, encoder, tensor, unroll=False):
     Args:
         inputs, encoder, tensor: As in `build_text_transformer`.
         unroll: Writes the loop out, which full-int8 conversion needs; the weights are the same.
+
     Returns:
         As `build_text_transformer`.
     Reference:

@@ -13,6 +13,7 @@ def build_vector_mlp(inputs, encoder, tensor):
         inputs: Float `(batch, features)`, standardised.
         encoder: `recipe.Encoder`.
         tensor: `TensorInfo`.
+
     Returns:
         `{"tokens": (batch, 1, units), "mask": ones, "embedding": (batch, units)}`.
     """

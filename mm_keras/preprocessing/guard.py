@@ -26,6 +26,7 @@ def decode_rows(decode, blank, raw):
     Args:
         decode, blank: As in `guarded`.
         raw: `{field: tensor (batch, ...)}`.
+
     Returns:
         `(tensors (batch, ...), ok (batch,) bool)`.
     """

@@ -22,6 +22,7 @@ def preprocess(preprocessors, raw):
     Args:
         preprocessors: `{input: preprocessor}`.
         raw: `{field: tensor (batch, ...)}`, as `raw_specs` says.
+
     Returns:
         `({input: model tensor}, {input: bool (batch,)})`; the second is `False` where the value was bad.
     """
@@ -55,8 +56,10 @@ def raw_batch(preprocessors, examples):
         preprocessors: `{input: preprocessor}`.
         examples: Sequence of `{field: value}`. A picture or sound is bytes or a path; pictures may be uint8 arrays
             `(height, width, channels)`; a vector is a sequence of numbers. An absent field, or `None`, is missing.
+
     Returns:
         `{field: array (rows, ...)}`.
+
     Raises:
         DataError: On an unknown field, an absent file, or a value of the wrong kind, with the row.
     """

@@ -14,8 +14,10 @@ def decode_wav(contents):
 
     Args:
         contents: Scalar string, the bytes of the file.
+
     Returns:
         `(waveform (samples,) float32 in [-1, 1], rate () int32 in hertz)`.
+
     Raises:
         InvalidArgumentError: In the graph, when the bytes are no WAVE file, are cut short, or hold another coding.
     """
@@ -96,6 +98,7 @@ def resample(waveform, rate_in, rate_out, zero_crossings=6):
         rate_in: Hertz of `waveform`, scalar int32 tensor.
         rate_out: Hertz wanted, an int.
         zero_crossings: Half-width of the filter; 6 keeps the stop band near -60 dB at a tenth of the rate above it.
+
     Returns:
         Float32 `(ceil(samples * rate_out / rate_in),)`.
     Reference:
