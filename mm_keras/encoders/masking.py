@@ -83,11 +83,12 @@ class MaskedPooling(layers.Layer):
     def call(self, inputs):
         tokens, mask = inputs
         keep = ops.expand_dims(ops.cast(mask, tokens.dtype), -1)
-        count = ops.sum(keep, axis=1)
-        mean = ops.sum(tokens * keep, axis=1) / ops.maximum(count, 1.0)
+        some = ops.max(keep, axis=1)
+        # Not `maximum(count, 1)`: int8 conversion gives both sides of it one scale, and a count would end at 1.
+        mean = ops.sum(tokens * keep, axis=1) / (ops.sum(keep, axis=1) + (1.0 - some))
         # Padding is lifted out of the maximum by the row's own smallest value, which stays in the range of an int8.
         low = ops.min(tokens, axis=1, keepdims=True)
-        top = ops.max(tokens * keep + low * (1.0 - keep), axis=1) * ops.minimum(count, 1.0)
+        top = ops.max(tokens * keep + low * (1.0 - keep), axis=1) * some
         return ops.concatenate([mean, top], axis=-1)
 
     def compute_output_shape(self, input_shape):

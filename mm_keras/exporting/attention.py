@@ -1,0 +1,44 @@
+"""Masked attention that survives int8: the same numbers as Keras's, without its mask constant."""
+
+import types
+from contextlib import contextmanager
+
+import keras
+from keras import ops
+
+# A masked key gets this much less than its query's smallest score; it adds this much to the range that 255 steps cover.
+_MARGIN = 6.0
+
+
+@contextmanager
+def quantisable_attention(model):
+    """While the block runs, the model's attention layers mask without the constant -1e9.
+
+    That constant would take the whole range of an int8, and every attention would become a plain mean.
+
+    Args:
+        model: A `keras.Model`; only what is traced inside the block changes.
+    """
+    found = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.MultiHeadAttention)]
+    for layer in found:
+        # The method that Keras documents for overriding.
+        layer._compute_attention = types.MethodType(_compute_attention, layer)
+    try:
+        yield
+    finally:
+        for layer in found:
+            del layer._compute_attention
+
+
+def _compute_attention(self, query, key, value, attention_mask=None, training=None, *options, **more):
+    """Softmax over all keys with the masked ones low, then the kept ones' share; no constant leaves the scores' range."""
+    if attention_mask is None or any(options) or more:
+        return type(self)._compute_attention(self, query, key, value, attention_mask, training, *options, **more)
+    scores = ops.einsum(self._dot_product_equation, key, query * ops.cast(self._inverse_sqrt_key_dim, query.dtype))
+    keep = ops.cast(attention_mask, scores.dtype)
+    while len(keep.shape) < len(scores.shape):
+        keep = ops.expand_dims(keep, -3)  # (batch, heads, queries, keys)
+    low = ops.min(scores, axis=-1, keepdims=True) - _MARGIN
+    shares = ops.softmax(scores * keep + low * (1.0 - keep), axis=-1) * keep
+    total = ops.sum(shares, axis=-1, keepdims=True) + (1.0 - ops.max(keep, axis=-1, keepdims=True))
+    return ops.einsum(self._combine_equation, shares / total, value), None
