@@ -106,7 +106,10 @@ def build_text_gru(inputs, encoder, tensor, unroll=False):
     x = layers.Dropout(encoder.dropout)(layers.Embedding(tensor.vocabulary_size, units)(inputs))
     # CuDNN's kernel would be baked into an export traced where a GPU is seen; it refuses such masks anyway.
     cell = layers.GRU(units // 2, return_sequences=True, use_cudnn=False, unroll=unroll)
-    x = layers.Bidirectional(cell)(x, mask=StepMask()(mask))
+    # Each direction is masked before they are joined: int8 conversion would force the scale of the joined tensor on the
+    # reversed one, whose numbers it does not convert.
+    both = layers.Bidirectional(cell, merge_mode=None)(x, mask=StepMask()(mask))
+    x = layers.Concatenate()([ApplyMask()([direction, mask]) for direction in both])
     return _pooled(x, mask, units, encoder.dropout)
 
 
