@@ -65,7 +65,7 @@ def _tabular(preprocessor, tensor, attribution, raw):
 
 def _vector(preprocessor, tensor, attribution, raw):
     columns = preprocessor.state.get("columns") or [f"feature {i}" for i in range(len(tensor))]
-    shown = tuple(_number(float(v)) for v in preprocessor.draw(tensor))
+    shown = tuple(f"{v:.4g}" for v in preprocessor.draw(tensor))
     return attribution, {"names": tuple(columns), "shown": shown}
 
 

@@ -1,0 +1,99 @@
+"""An explanation as HTML: one string that loads nothing from elsewhere. The layout is in `card.html.jinja`."""
+
+import base64
+import io
+from functools import cache
+
+import jinja2
+import numpy as np
+from PIL import Image as Picture
+
+from mm_keras.explanation.shading import AGAINST, FOR, grey_of, largest, opacity, overlay, signed, weights
+from mm_keras.explanation.words import join_pieces
+
+MOST_BARS, MOST_WORDS = 12, 3
+
+
+def render(explanation, page):
+    """Returns the card.
+
+    Args:
+        explanation: An `Explanation`.
+        page: Whether to return a whole page; else a fragment for a notebook, whose styles touch nothing else.
+    """
+    share = weights(explanation.scores)
+    inputs = [_input(explanation, n, share[n]) for n in explanation.panels]
+    hues = {"for_": ", ".join(map(str, FOR)), "against": ", ".join(map(str, AGAINST))}
+    percent = explanation.prediction.get(f"{explanation.task}_{explanation.target}")
+    return _template().render(
+        e=explanation, page=page, inputs=inputs, hues=hues, percent=percent, is_number=explanation.target == explanation.task
+    )
+
+
+@cache
+def _template():
+    loader = jinja2.PackageLoader("mm_keras.explanation", "")
+    # `.jinja` is no suffix that jinja's own rule escapes.
+    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment.filters["signed"] = signed
+    return environment.get_template("card.html.jinja")
+
+
+def _input(explanation, name, weight):
+    """Returns what the template needs of one input."""
+    panel, values = explanation.panels[name], explanation.maps[name]
+    score, share = explanation.scores[name], explanation.shares[name]
+    side = "speaks for" if score >= 0 else "speaks against"
+    view = {"name": name, "kind": panel.kind, "missing": panel.missing, "score": score, "share": share}
+    view |= {"error": explanation.score_errors[name], "width": 50 * weight, "side": side}
+    return view if panel.missing else view | VIEWS[panel.kind](panel, values, weight)
+
+
+def _image(panel, values, weight):
+    return {"picture": _png(np.asarray(panel.drawn)), "map": _png(overlay(grey_of(panel), values, weight))}
+
+
+def _text(panel, values, weight):
+    alphas = opacity(values, weight)
+    words = [
+        [{"text": t, "value": values[i], "alpha": round(float(alphas[i]), 3)} for i, t in word]
+        for word in join_pieces(panel.names)
+    ]
+    totals = np.array([sum(piece["value"] for piece in word) for word in words])
+    strongest = np.argsort(-np.abs(totals), kind="stable")[:MOST_WORDS]
+    return {"words": words, "strongest": [("".join(p["text"] for p in words[i]), totals[i]) for i in strongest]}
+
+
+def _audio(panel, values, weight):
+    bands = len(panel.hertz)
+    rows = np.linspace(0, bands - 1, min(bands, 5)).round().astype(int)
+    hertz = [(round(100 * (r + 0.5) / bands, 2), f"{panel.hertz[r]:.0f}") for r in rows]
+    seconds = [(25 * i, f"{panel.seconds * i / 4:.3g}") for i in range(5)]
+    shape = {"map": _png(overlay(grey_of(panel), values, weight)[::-1]), "hertz": hertz, "seconds": seconds}
+    return shape | {"sound": _data("audio/wav", panel.sound)}
+
+
+def _table(panel, values, weight):
+    rows, top = largest(values, MOST_BARS), np.abs(values).max(initial=0.0)
+    bars = [
+        {
+            "name": panel.names[i], "shown": panel.shown[i], "value": values[i],
+            "width": round(50 * abs(values[i]) / top, 2) if top else 0,
+        }
+        for i in rows
+    ]  # fmt: skip
+    # Pale, not gone, where the whole input hardly counts: each panel has its own scale.
+    return {"bars": bars, "left_out": len(values) - len(rows), "alpha": max(round(weight**0.5, 2), 0.3)}
+
+
+VIEWS = {"image": _image, "text": _text, "audio": _audio, "tabular": _table, "vector": _table}
+
+
+def _png(pixels):
+    file = io.BytesIO()
+    Picture.fromarray(pixels).save(file, "PNG")
+    return _data("image/png", file.getvalue())
+
+
+def _data(kind, content):
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

@@ -1,0 +1,32 @@
+"""WordPieces joined for reading."""
+
+import unicodedata
+
+
+def join_pieces(pieces):
+    """Returns words, each a list of `(piece number, text)`.
+
+    A piece that starts with `##` continues its word. A wide character that is no Hangul (an ideograph, kana) is a
+    token of its own and is written without a space beside another one.
+
+    Args:
+        pieces: WordPieces in order.
+    Example:
+        >>> [[text for _, text in word] for word in join_pieces(["play", "##ing", "chess"])]
+        [['play', 'ing'], ['chess']]
+    """
+    words, last = [], ""
+    for number, piece in enumerate(pieces):
+        inside = piece.startswith("##") and len(piece) > 2
+        text = piece[2:] if inside else piece
+        if words and (inside or _is_unspaced(last) and _is_unspaced(text[0])):
+            words[-1].append((number, text))
+        else:
+            words.append([(number, text)])
+        last = text[-1]
+    return words
+
+
+def _is_unspaced(character):
+    is_wide = unicodedata.east_asian_width(character) in "WF"
+    return is_wide and not unicodedata.name(character, "").startswith("HANGUL")
