@@ -1,6 +1,7 @@
 """A table of examples -> checked rows in splits; every bad row is raised or quarantined here."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -50,7 +51,7 @@ class Data:
         return f"Data({self.name!r}, {', '.join(f'{k}={v}' for k, v in counts.items())}, quarantined={bad})"
 
 
-def load(source, recipe, *, split=(0.8, 0.1, 0.1), seed=None, max_bad=0.05, with_labels=True):
+def load(source, recipe, *, root=None, split=(0.8, 0.1, 0.1), seed=None, max_bad=0.05, with_labels=True):
     """Reads a manifest, checks every cell and file, and splits the rows.
 
     Args:
@@ -58,6 +59,7 @@ def load(source, recipe, *, split=(0.8, 0.1, 0.1), seed=None, max_bad=0.05, with
             the recipe's columns it may have `id`, `split` (train, validation or test) and `group` (rows of a group
             share a split).
         recipe: A `Recipe`, or the path of one.
+        root: Folder that paths are relative to. Defaults to the manifest's, for a DataFrame the working directory.
         split: Shares of train, validation and test, when there is no `split` column; classes stay in proportion.
         seed: Of the split. Defaults to the recipe's.
         max_bad: Share of bad rows above which loading fails. Defaults to `0.05`.
@@ -68,7 +70,8 @@ def load(source, recipe, *, split=(0.8, 0.1, 0.1), seed=None, max_bad=0.05, with
         DataError: When a column is absent, nothing is left, or too many rows are bad.
     """
     recipe = load_recipe(recipe)
-    table, root, name = read_table(source)
+    table, folder, name = read_table(source)
+    root = folder if root is None else Path(root).resolve()
     if not len(table):
         raise DataError(f"{name}: the table has no rows.")
     ids = as_text(table["id"]) if "id" in table else np.array([str(i + 1) for i in range(len(table))], dtype=object)

@@ -109,8 +109,8 @@ def predict_rows(run, rows, combinations, batch_size=128):
         for c in combinations:
             # Zeros are the blank value of every model tensor.
             given = {n: t if n in c else t * 0 for n, t in tensors.items()}
-            for task, values in run.model.predict_on_batch(given).items():
-                outputs[c][task].append(values[keep])
+            for task, values in run.forward(given).items():
+                outputs[c][task].append(values.numpy()[keep])
     joined = {c: {t: np.concatenate(parts) for t, parts in by_task.items()} for c, by_task in outputs.items()}
     return joined, np.concatenate(numbers)
 

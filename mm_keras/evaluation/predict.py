@@ -41,7 +41,7 @@ def predict(run, examples, *, batch_size=64):
 
 def _predict_examples(run, examples):
     tensors, fine = run.encode(examples)
-    table = _decoded(run, run.model.predict_on_batch(tensors))
+    table = _decoded(run, run.forward(tensors))
     names = list(fine)
     table["error"] = ["".join(f"{n}: undecodable; " for n in names if not fine[n][row]) for row in range(len(examples))]
     return table

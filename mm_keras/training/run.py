@@ -47,6 +47,12 @@ class Run:
         """`{field: array (rows, ...)}` -> `({input: model tensor}, {input: bool (rows,)})`, compiled once."""
         return tf.function(lambda raw: preprocess(self.preprocessors, raw), autograph=False, reduce_retracing=True)
 
+    @cached_property
+    def forward(self):
+        """`{input: model tensor}` -> `{task: output}`, compiled once for any number of rows."""
+        specs = {n: tf.TensorSpec([None, *t.shape], t.dtype, name=n) for n, t in self.tensors.items()}
+        return tf.function(lambda tensors: self.model(tensors, training=False), input_signature=[specs], autograph=False)
+
     def rows(self, split):
         """Returns the `Rows` of one split, as they were when the run was trained."""
         return load_rows(self.folder, split)
