@@ -38,9 +38,9 @@ class AudioPreprocessor:
         self.name, self.spec, self.state = name, spec, state or {}
         self.raw_specs = {name: tf.TensorSpec([], tf.string)}
         self.blank = {name: b""}
-        self.samples = int(round(spec.seconds * spec.sampling_rate))
-        self.window = max(int(round(spec.window_ms * spec.sampling_rate / 1000)), 1)
-        self.hop = max(int(round(spec.hop_ms * spec.sampling_rate / 1000)), 1)
+        self.samples = round(spec.seconds * spec.sampling_rate)
+        self.window = max(round(spec.window_ms * spec.sampling_rate / 1000), 1)
+        self.hop = max(round(spec.hop_ms * spec.sampling_rate / 1000), 1)
         # A transform twice as long as needed for low rates, so that no mel band falls between two bins.
         self.fft = 2 ** math.ceil(math.log2(max(self.window, 512)))
 
@@ -88,7 +88,7 @@ class AudioPreprocessor:
 
     def augment(self, waveform, seed):
         """One row in training: a random shift in time, silence moving in."""
-        shift = int(round(self.spec.shift_ms * self.spec.sampling_rate / 1000))
+        shift = round(self.spec.shift_ms * self.spec.sampling_rate / 1000)
         if shift:
             start = tf.random.stateless_uniform([], seed, 0, 2 * shift + 1, tf.int32)
             waveform = tf.ensure_shape(tf.pad(waveform, [[shift, shift]])[start : start + self.samples], [self.samples])

@@ -24,7 +24,8 @@ def decode_rows(decode, blank, raw):
     """Decodes a batch row by row; a bad row becomes `blank`.
 
     Args:
-        decode, blank: As in `guarded`.
+        decode: As in `guarded`.
+        blank: As in `guarded`.
         raw: `{field: tensor (batch, ...)}`.
 
     Returns:

@@ -1,5 +1,6 @@
 """Raw examples -> model tensors, a batch at a time: the function that the served model also runs."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,14 @@ def preprocess(preprocessors, raw):
 
     Returns:
         `({input: model tensor}, {input: bool (batch,)})`; the second is `False` where the value was bad.
+
+    Raises:
+        DataError: When a field is absent or surplus.
     """
+    fields = [field for p in preprocessors.values() for field in p.raw_specs]
+    if raw.keys() != set(fields):
+        absent, surplus = sorted(set(fields) - raw.keys()), sorted(raw.keys() - set(fields))
+        raise DataError(f"expected the fields {sorted(fields)}. Absent: {absent}. Surplus: {surplus}.")
     tensors, fine = {}, {}
     for name, p in preprocessors.items():
         own = {field: raw[field] for field in p.raw_specs}
@@ -55,7 +63,7 @@ def raw_batch(preprocessors, examples):
     Args:
         preprocessors: `{input: preprocessor}`.
         examples: Sequence of `{field: value}`. A picture or sound is bytes or a path; pictures may be uint8 arrays
-            `(height, width, channels)`; a vector is a sequence of numbers. An absent field, or `None`, is missing.
+            `(height, width, channels)`; a vector is a sequence of numbers. An absent field, `None` or NaN is missing.
 
     Returns:
         `{field: array (rows, ...)}`.
@@ -64,7 +72,11 @@ def raw_batch(preprocessors, examples):
         DataError: On an unknown field, an absent file, or a value of the wrong kind, with the row.
     """
     fields = {f: (p, s) for p in preprocessors.values() for f, s in p.raw_specs.items()}
+    if isinstance(examples, Mapping) or not len(examples):
+        raise DataError(f"expected a list of examples, one at least. Received: {type(examples).__name__}")
     for row, example in enumerate(examples):
+        if not isinstance(example, Mapping):
+            raise DataError(f"example {row}: expected a mapping. Received: {type(example).__name__}")
         for key in example:
             if key not in fields:
                 raise DataError(f"example {row}: unknown field {key!r}.{nearest(key, fields)} Fields: {sorted(fields)}")
@@ -78,12 +90,13 @@ def raw_batch(preprocessors, examples):
 
 
 def _raw_value(value, preprocessor, field, spec, row):
-    if value is None:
+    if value is None or (isinstance(value, float | np.floating) and np.isnan(value)):
         return preprocessor.blank[field]
     if spec.dtype == tf.string:
         return _raw_bytes(value, preprocessor, field, row)
     try:
-        number = np.asarray(value, np.float32)
+        with np.errstate(over="ignore"):
+            number = np.asarray(value).astype(np.float32)
     except (TypeError, ValueError):
         raise DataError(f"example {row}, field {field!r}: expected {_wanted(spec)}. Received: {value!r}") from None
     if number.shape != tuple(spec.shape):
@@ -96,8 +109,12 @@ def _wanted(spec):
 
 
 def _raw_bytes(value, preprocessor, field, row):
-    if isinstance(value, np.ndarray) and preprocessor.spec.kind == "image" and value.dtype == np.uint8:
-        return tf.io.encode_png(np.atleast_3d(value)).numpy()
+    if isinstance(value, np.ndarray) and preprocessor.spec.kind == "image":
+        pixels = value[..., None] if value.ndim == 2 else value
+        if value.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[-1] not in (1, 3, 4):
+            wanted = "uint8 (height, width), or with 1, 3 or 4 channels"
+            raise DataError(f"example {row}, field {field!r}: expected {wanted}. Received: {value.dtype} {value.shape}")
+        return tf.io.encode_png(pixels).numpy()
     if preprocessor.reads_files and isinstance(value, str | Path) and str(value):
         try:
             return Path(value).read_bytes()
@@ -106,5 +123,5 @@ def _raw_bytes(value, preprocessor, field, row):
     if isinstance(value, bytes):
         return value
     if isinstance(value, str) or (np.isscalar(value) and not preprocessor.reads_files):
-        return str(value).encode()
+        return str(value).encode(errors="surrogatepass")  # half an emoji is what JSON may hold; the tokenizer takes it
     raise DataError(f"example {row}, field {field!r}: expected text, bytes or a path. Received: {type(value).__name__}")

@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import tensorflow as tf
 
+from mm_keras.preprocessing.statistics import as_float32, mean_and_deviation
 from mm_keras.recipe import TensorInfo
 
 
@@ -42,11 +43,9 @@ class TabularPreprocessor:
         """Learns means, deviations and categories from `{field: array}`; NaN and empty strings are left out."""
         self.state = {"mean": {}, "deviation": {}, "categories": {}}
         for field in self.numeric:
-            values = np.asarray(cells[field], np.float64)
-            values = values[np.isfinite(values)]
-            deviation = float(values.std()) if len(values) else 0.0
-            self.state["mean"][field] = float(values.mean()) if len(values) else 0.0
-            self.state["deviation"][field] = deviation if deviation > 0 else 1.0
+            values = as_float32(cells[field])
+            mean, deviation = mean_and_deviation(values[np.isfinite(values)])
+            self.state["mean"][field], self.state["deviation"][field] = float(mean), float(deviation)
         for field in self.categorical:
             counts = Counter(str(v) for v in cells[field] if v != "")
             ranked = sorted(counts, key=lambda c: (-counts[c], c))
@@ -62,8 +61,8 @@ class TabularPreprocessor:
         """Batch: `{field: (batch,)}` -> float32 `(batch, features)`."""
         parts = []
         for field in self.numeric:
-            present = tf.math.is_finite(batch[field])
-            scaled = (batch[field] - self.state["mean"][field]) / self.state["deviation"][field]
+            scaled = self._scaled(field, batch)
+            present = tf.math.is_finite(scaled)
             parts.append(tf.stack([tf.where(present, scaled, 0.0), tf.cast(present, tf.float32)], axis=1))
         for field in self.categorical:
             known = tf.constant(self.state["categories"][field], tf.string)
@@ -73,9 +72,14 @@ class TabularPreprocessor:
         return tf.ensure_shape(tf.concat(parts, axis=1), [None, *self.tensor.shape])
 
     def check(self, raw):
-        """False for a row with an infinite number."""
-        rows = tf.shape(next(iter(raw.values())))[0]
-        return tf.reduce_all([tf.ones([rows], tf.bool), *(~tf.math.is_inf(raw[f]) for f in self.numeric)], axis=0)
+        """False for a row with a number that is infinite, or is once it is standardised."""
+        fine = tf.ones(tf.shape(next(iter(raw.values()))), tf.bool)
+        for field in self.numeric:
+            fine &= tf.math.is_nan(raw[field]) | tf.math.is_finite(self._scaled(field, raw))
+        return fine
+
+    def _scaled(self, field, batch):
+        return (batch[field] - self.state["mean"][field]) / self.state["deviation"][field]
 
     def draw(self, tensor):
         """Returns `{field: value in its own unit, None when missing}`."""

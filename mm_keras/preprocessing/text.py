@@ -54,15 +54,17 @@ class TextPreprocessor:
         Raises:
             DataError: When no row has a word.
         """
-        texts = tf.data.Dataset.from_tensor_slices(np.asarray(cells, dtype=object).astype(str)).batch(1000)
-        vocabulary = bert_vocab_from_dataset.bert_vocab_from_dataset(
-            texts.map(self._clean),
-            vocab_size=self.spec.vocabulary_size,
-            reserved_tokens=[PAD, UNKNOWN],
-            bert_tokenizer_params={"lower_case": True},
-        )
-        if len(vocabulary) <= 2:
-            raise DataError(f"input {self.name!r}: no training row has a word to learn a vocabulary from.")
+        # A list, since an array of strings would give every row the width of the longest.
+        texts = tf.data.Dataset.from_tensor_slices([str(cell) for cell in cells]).batch(1000)
+        try:
+            vocabulary = bert_vocab_from_dataset.bert_vocab_from_dataset(
+                texts.map(self._clean),
+                vocab_size=self.spec.vocabulary_size,
+                reserved_tokens=[PAD, UNKNOWN],
+                bert_tokenizer_params={"lower_case": True},
+            )
+        except StopIteration:  # how the learner answers to texts without a word
+            raise DataError(f"input {self.name!r}: no training row has a word to learn a vocabulary from.") from None
         self.state = {"vocabulary": list(dict.fromkeys(vocabulary))}
         self._tokenizer = None
 

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from mm_keras.errors import DataError
+from mm_keras.preprocessing.statistics import as_float32, mean_and_deviation
 from mm_keras.recipe import TensorInfo
 
 
@@ -43,15 +44,12 @@ class VectorPreprocessor:
         Raises:
             DataError: When every row is missing.
         """
-        values = np.asarray(cells, np.float64)
+        values = as_float32(cells)
         values = values[np.isfinite(values).all(axis=1)]
         if not len(values):
             raise DataError(f"input {self.name!r}: every training row is missing.")
-        deviation = values.std(axis=0)
-        self.state |= {
-            "mean": values.mean(axis=0).tolist(),
-            "deviation": np.where(deviation > 0, deviation, 1.0).tolist(),
-        }
+        mean, deviation = mean_and_deviation(values)
+        self.state |= {"mean": mean.tolist(), "deviation": deviation.tolist()}
 
     def read(self, cell):
         return {self.name: cell}
@@ -61,14 +59,18 @@ class VectorPreprocessor:
 
     def finish(self, batch):
         """Batch: float32 `(batch, features)` -> the same shape, standardised."""
-        mean, deviation = (tf.constant(self.state[k], tf.float32) for k in ("mean", "deviation"))
-        whole = tf.reduce_all(tf.math.is_finite(batch), axis=1, keepdims=True)
-        return tf.where(whole, (batch - mean) / deviation, 0.0)
+        scaled = self._scaled(batch)
+        whole = tf.reduce_all(tf.math.is_finite(scaled), axis=1, keepdims=True)
+        return tf.where(whole, scaled, 0.0)
 
     def check(self, raw):
-        """False for a row that holds both numbers and NaN, or an infinite number."""
-        finite = tf.math.is_finite(raw[self.name])
+        """False for a row that holds both numbers and NaN, or a number that is infinite or is once standardised."""
+        finite = tf.math.is_finite(self._scaled(raw[self.name]))
         return tf.reduce_all(finite, axis=1) | tf.reduce_all(tf.math.is_nan(raw[self.name]), axis=1)
+
+    def _scaled(self, batch):
+        mean, deviation = (tf.constant(self.state[k], tf.float32) for k in ("mean", "deviation"))
+        return (batch - mean) / deviation
 
     def draw(self, tensor):
         """Returns the features in their own units."""

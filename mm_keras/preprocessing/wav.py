@@ -3,6 +3,8 @@
 `tf.audio.decode_wav` reads 16-bit PCM only and drops channels instead of mixing them.
 """
 
+import math
+
 import tensorflow as tf
 
 _PAD = b"\0" * 64  # keeps `substr` in range whatever the header claims
@@ -32,8 +34,9 @@ def decode_wav(contents):
         tf.debugging.Assert(known, ["WAVE coding is not PCM 8/16/24/32 or float 32: code, bits", code, bits]),
         tf.debugging.Assert((channels >= 1) & (channels <= 16), ["WAVE channels outside 1..16", channels]),
         tf.debugging.Assert((rate >= 1000) & (rate <= 384_000), ["WAVE rate outside 1..384 kHz", rate]),
-        tf.debugging.Assert(data + count <= size, ["WAVE data is truncated: bytes declared, present", count, size - data]),
-        tf.debugging.Assert(count > 0, ["WAVE holds no samples"]),
+        # Not `data + count <= size`: a hostile count makes that sum negative.
+        tf.debugging.Assert(count <= size - data, ["WAVE data is cut: bytes declared, present", count, size - data]),
+        tf.debugging.Assert(count >= channels * bits // 8, ["WAVE holds no samples"]),
     ]):
         frame = channels * bits // 8
         body = tf.strings.substr(padded, data, count // frame * frame)
@@ -65,7 +68,7 @@ def _uint(padded, at, width):
 
 
 def _find_chunks(contents):
-    """Walks the RIFF chunks; returns the padded bytes, their size, where `fmt ` and `data` begin, and the data's length."""
+    """Walks the RIFF chunks; returns padded bytes, their size, where `fmt ` and `data` begin, and the data's length."""
     size, padded = tf.strings.length(contents), tf.strings.join([contents, _PAD])
     ok = (size >= 44) & tf.equal(tf.strings.substr(padded, 0, 4), b"RIFF")
     ok &= tf.equal(tf.strings.substr(padded, 8, 4), b"WAVE")
@@ -97,32 +100,43 @@ def resample(waveform, rate_in, rate_out, zero_crossings=6):
         waveform: Float32 `(samples,)`.
         rate_in: Hertz of `waveform`, scalar int32 tensor.
         rate_out: Hertz wanted, an int.
-        zero_crossings: Half-width of the filter; 6 keeps the stop band near -60 dB at a tenth of the rate above it.
+        zero_crossings: Half-width of the filter. Defaults to `6`, with which a tone comes out within 0.2 dB up to 0.75
+            of that Nyquist frequency, and below -50 dB from 1.25 of it on.
 
     Returns:
         Float32 `(ceil(samples * rate_out / rate_in),)`.
+
     Reference:
         J. O. Smith, Digital Audio Resampling (CCRMA), "Theory of ideal bandlimited interpolation".
         Differs: the window is Hann, not Kaiser.
     """
 
     def run():
-        rate = tf.cast(rate_in, tf.float64)
-        samples = tf.size(waveform, out_type=tf.int64)
-        count = (samples * rate_out + tf.cast(rate_in, tf.int64) - 1) // tf.cast(rate_in, tf.int64)
+        rate, samples = tf.cast(rate_in, tf.int64), tf.size(waveform, out_type=tf.int64)
+        count = (samples * rate_out + rate - 1) // rate
         # Positions in float64: in float32 they are off by a sample after a minute.
-        at = tf.range(tf.cast(count, tf.float64), dtype=tf.float64) * (rate / rate_out)
-        cutoff = tf.minimum(tf.constant(1.0, tf.float64), rate_out / rate) * 0.97
+        step = tf.cast(rate, tf.float64) / rate_out
+        cutoff = 0.97 * tf.minimum(tf.constant(1.0, tf.float64), 1.0 / step)
         width = tf.cast(tf.math.ceil(zero_crossings / cutoff), tf.int64)
-        first = tf.cast(tf.floor(at), tf.int64)
-        taps = first[:, None] + tf.range(-width + 1, width + 1)
-        offset = tf.cast(tf.cast(taps, tf.float64) - at[:, None], tf.float32)
-        scale = tf.cast(cutoff, tf.float32)
-        phase = offset * scale
-        window = tf.cos(0.5 * 3.14159265 * tf.clip_by_value(phase / zero_crossings, -1.0, 1.0)) ** 2
-        sinc = tf.where(tf.equal(phase, 0.0), 1.0, tf.sin(3.14159265 * phase) / (3.14159265 * tf.where(tf.equal(phase, 0.0), 1.0, phase)))
-        inside = (taps >= 0) & (taps < samples)
-        values = tf.gather(waveform, tf.clip_by_value(taps, 0, tf.maximum(samples - 1, 0)))
-        return tf.reduce_sum(tf.where(inside, values, 0.0) * sinc * window * scale, axis=1)
+        block = tf.maximum(2**20 // (2 * width), 1)  # a few MiB at a time, whatever the length
+
+        def filtered(start):
+            at = tf.cast(start + tf.range(block), tf.float64) * step
+            taps = tf.cast(tf.floor(at), tf.int64)[:, None] + tf.range(-width + 1, width + 1)
+            phase = tf.cast((tf.cast(taps, tf.float64) - at[:, None]) * cutoff, tf.float32)
+            window = tf.cos(0.5 * math.pi * tf.clip_by_value(phase / zero_crossings, -1.0, 1.0)) ** 2
+            inside = (taps >= 0) & (taps < samples)
+            values = tf.gather(waveform, tf.clip_by_value(taps, 0, tf.maximum(samples - 1, 0)))
+            return tf.reduce_sum(tf.where(inside, values, 0.0) * _sinc(phase) * window, axis=1)
+
+        spec = tf.TensorSpec([None], tf.float32)
+        blocks = tf.map_fn(filtered, tf.range(0, count, block), fn_output_signature=spec, parallel_iterations=1)
+        return tf.reshape(blocks, [-1])[:count] * tf.cast(cutoff, tf.float32)
 
     return tf.cond(tf.equal(rate_in, rate_out), lambda: waveform, run)
+
+
+def _sinc(x):
+    whole = tf.equal(x, 0.0)
+    angle = math.pi * tf.where(whole, 1.0, x)
+    return tf.where(whole, 1.0, tf.sin(angle) / angle)

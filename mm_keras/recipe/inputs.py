@@ -84,7 +84,8 @@ class Text(_Input):
     Args:
         column: Column of the manifest with the text. Defaults to the input's name.
         length: Number of tokens kept; longer texts are cut.
-        vocabulary_size: Most WordPieces to learn, `[PAD]` and `[UNK]` counted.
+        vocabulary_size: Number of WordPieces to learn, `[PAD]` and `[UNK]` counted. Every character of the texts is
+            kept, alone and as part of a word, even when these are more.
         remove: RE2 pattern deleted from the text before it is split.
         encoder: Name or `Encoder`.
     """

@@ -1,0 +1,96 @@
+"""JPEG, PNG, GIF and BMP bytes -> RGBA pixels, in core graph ops, so that training and TF Serving see the same."""
+
+import tensorflow as tf
+
+# Checked in the header, since decoders take the memory that a file declares before they read it. 64 megapixels are
+# 1 GiB as float32 RGBA.
+MAX_PIXELS = 2**26
+
+
+def decode_rgba(contents):
+    """Returns float32 `(height, width, 4)` in [0, 1]; pictures without transparency get alpha 1.
+
+    A transparent GIF is black where it is clear, since the decoder does not tell. EXIF orientation is not applied.
+
+    Args:
+        contents: Scalar string, the bytes of the file.
+
+    Raises:
+        InvalidArgumentError: In the graph, when the bytes are not a whole picture or declare more than `MAX_PIXELS`.
+    """
+    formats = {b"\xff\xd8\xff": _jpeg, b"\x89PNG": _png, b"GIF8": _gif, b"BM": _bmp}
+    branches = [
+        (tf.equal(tf.strings.substr(contents, 0, len(magic)), magic), lambda read=read: read(contents))
+        for magic, read in formats.items()
+    ]
+    decoded = tf.case(branches, default=_unknown)
+    return tf.cast(tf.ensure_shape(decoded, [None, None, 4]), tf.float32) / 255.0
+
+
+def _unknown():
+    with tf.control_dependencies([tf.debugging.Assert(False, ["not a JPEG, PNG, GIF or BMP"])]):
+        return tf.zeros([0, 0, 4], tf.uint8)
+
+
+def _jpeg(contents):
+    height, width, _ = tf.unstack(tf.image.extract_jpeg_shape(contents))
+    with tf.control_dependencies([_size_allowed(height, width)]):
+        # The accurate transform is the one of Pillow and of phones; the default is off by up to 4 of 255.
+        return _rgba(tf.io.decode_jpeg(contents, channels=3, dct_method="INTEGER_ACCURATE"))
+
+
+def _png(contents):
+    header = _bytes(contents, 16, 9)
+    width, height = (tf.reduce_sum(header[at : at + 4] * [2**24, 2**16, 2**8, 1]) for at in (0, 4))
+    with tf.control_dependencies([_size_allowed(height, width)]):
+        # `channels=4` gives files of less than 8 bits a wrong alpha, `channels=0` forgets the clear colour of others.
+        return tf.cond(
+            header[8] < 8,
+            lambda: _rgba(tf.io.decode_png(contents, channels=0)),
+            lambda: tf.io.decode_png(contents, channels=4),
+        )
+
+
+def _gif(contents):
+    width, height = (tf.reduce_sum(_bytes(contents, at, 2) * [1, 2**8]) for at in (6, 8))
+    with tf.control_dependencies([_size_allowed(height, width)]):
+        return _rgba(tf.io.decode_image(contents, channels=3, expand_animations=False))
+
+
+def _bmp(contents):
+    """BMP of 8 bits with a palette, of 24, or of 32 with or without alpha; the decoder knows no palettes, no masks."""
+    header = _bytes(tf.strings.join([contents, b"\0" * 70]), 14, 56)
+    length, bits, coding = tf.reduce_sum(header[:2] * [1, 2**8]), header[14], header[16]
+    usual = tf.reduce_all(tf.equal(header[40:52], [0, 0, 255, 0, 0, 255, 0, 0, 255, 0, 0, 0]))
+    plain = tf.equal(coding, 0) | (tf.equal(coding, 3) & tf.equal(bits, 32) & usual)
+    with tf.control_dependencies([tf.debugging.Assert(plain, ["BMP coding is not read: coding, bits", coding, bits])]):
+        pixels = tf.io.decode_bmp(contents, channels=0)
+    # Without a mask that says so, the fourth byte is padding, whatever it holds.
+    has_alpha = tf.equal(coding, 3) & (length >= 56) & tf.reduce_all(tf.equal(header[52:56], [0, 0, 0, 255]))
+
+    def palette():
+        start = 14 + tf.cast(length, tf.int32)
+        table = tf.io.decode_raw(tf.strings.substr(contents, start, tf.strings.length(contents) - start), tf.uint8)
+        table = tf.reshape(table[: tf.size(table) // 4 * 4], [-1, 4])[:256, 2::-1]  # stored as blue, green, red, 0
+        return _rgba(tf.gather(table, tf.cast(pixels[..., 0], tf.int32)))
+
+    def colors():
+        return _rgba(tf.cond(has_alpha, lambda: pixels, lambda: pixels[..., :3]))
+
+    return tf.cond(tf.equal(bits, 8), palette, colors)
+
+
+def _rgba(pixels):
+    """Turns grey, grey and alpha, RGB or RGBA, told by the number of channels, into RGBA."""
+    channels = tf.shape(pixels)[-1]
+    color = tf.gather(pixels, tf.where(channels < 3, [0, 0, 0], [0, 1, 2]), axis=-1)
+    return tf.concat([color, tf.where(tf.equal(channels % 2, 0), pixels[..., -1:], 255)], -1)
+
+
+def _bytes(contents, at, count):
+    return tf.cast(tf.io.decode_raw(tf.strings.substr(contents, at, count), tf.uint8), tf.int64)
+
+
+def _size_allowed(height, width):
+    small = tf.cast(height, tf.int64) * tf.cast(width, tf.int64) <= MAX_PIXELS
+    return tf.debugging.Assert(small, ["more pixels than allowed: height, width", height, width])
