@@ -31,7 +31,7 @@ def quantisable_attention(model):
 
 
 def _compute_attention(self, query, key, value, attention_mask=None, training=None, *options, **more):
-    """Softmax over all keys with the masked ones low, then the kept ones' share; no constant leaves the scores' range."""
+    """Softmax over all keys, the masked ones low, then the share of the kept ones; all in the range of the scores."""
     if attention_mask is None or any(options) or more:
         return type(self)._compute_attention(self, query, key, value, attention_mask, training, *options, **more)
     scores = ops.einsum(self._dot_product_equation, key, query * ops.cast(self._inverse_sqrt_key_dim, query.dtype))

@@ -45,11 +45,13 @@ def blanked_requests(batches, preprocessors):
 
 
 def compare_bad_rows(name, outputs, clean, blanked):
-    """Returns the checks of one bad value: `error`, the neighbours bit by bit, and the row itself as if it were missing.
+    """Returns the checks of one bad value: `error`, the neighbours bit by bit, and the row itself as without it.
 
     Args:
         name: The input.
-        outputs, clean, blanked: Served outputs of the batch with the bad value, without it, and with a blank in its place.
+        outputs: Served outputs of the batch with the bad value.
+        clean: The same without it.
+        blanked: The same with a blank in its place.
     """
     expected = [_faults(text) for text in blanked["error"]]
     expected[BAD].add(f"{name}: undecodable".encode())
@@ -60,9 +62,9 @@ def compare_bad_rows(name, outputs, clean, blanked):
     apart = max(relative_difference(outputs[k][BAD], blanked[k][BAD]) for k in numbers)
     row = ("SavedModel", "serving_default")
     return [
-        Check(*row, "bad row: wrong errors", name, (), ROWS, wrong, 0.0),
-        Check(*row, "bad row: neighbours moved", name, (), ROWS - 1, moved, 0.0),
-        Check(*row, "bad row: not as missing", name, (), 1, apart, SAVED_MODEL_TOLERANCE),
+        Check(*row, "bad row: wrong errors", "error", (name,), ROWS, wrong, 0.0),
+        Check(*row, "bad row: neighbours moved", "all", (name,), ROWS - 1, moved, 0.0),
+        Check(*row, "bad row: not as missing", "all", (name,), 1, apart, SAVED_MODEL_TOLERANCE),
     ]
 
 

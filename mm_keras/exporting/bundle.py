@@ -46,8 +46,10 @@ def new_version(out):
 
     Args:
         out: Base folder of the served model. TF Serving watches it, so a version must appear in one step.
+
     Yields:
         `(folder to fill, list that holds the version's path after the block)`.
+
     Raises:
         ExportError: When `out` cannot be a base folder.
     """

@@ -39,6 +39,7 @@ def check(job):
     Args:
         job: `{"files": {kind: path}, "tensors": {input: array (rows, ...)}, "subsets": [inputs that are given; the
             first holds all], "rows": how many rows each other subset is run on}`.
+
     Returns:
         `{kind: {"results": [{output: array (rows, ...)}] per subset, "inputs": ..., "outputs": ..., "ms": one call}}`.
     """
@@ -51,7 +52,7 @@ def _run_file(kind, path, job):
 
     report_step(f"loading {kind} in LiteRT")
     runner = Interpreter(model_path=path, num_threads=1).get_signature_runner("serving_default")
-    details = {side: _details(d) for side, d in (("inputs", runner.get_input_details()), ("outputs", runner.get_output_details()))}
+    details = {"inputs": _details(runner.get_input_details()), "outputs": _details(runner.get_output_details())}
     tensors, start = job["tensors"], time.perf_counter()
     _check_inputs(kind, details["inputs"], tensors)
     report_step(f"running {kind} in LiteRT")
@@ -64,7 +65,8 @@ def _run_file(kind, path, job):
 
 
 def _run_rows(runner, tensors):
-    outputs = [runner(**{n: t[i : i + 1] for n, t in tensors.items()}) for i in range(len(next(iter(tensors.values()))))]
+    count = len(next(iter(tensors.values())))
+    outputs = [runner(**{n: t[i : i + 1] for n, t in tensors.items()}) for i in range(count)]
     return {name: np.concatenate([o[name] for o in outputs]) for name in outputs[0]}
 
 

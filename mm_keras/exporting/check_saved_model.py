@@ -15,8 +15,10 @@ def check(job):
 
     Args:
         job: `{"path": SavedModel folder, "requests": [(signature, {input: array})]}`.
+
     Returns:
         `{"ops": names of the graph's ops, "results": [{output: array}]}`.
+
     Raises:
         ExportError: When the graph holds an op that a server does not have.
     """

@@ -15,7 +15,7 @@ class Check:
         signature: Name of the signature that was run.
         measure: What `value` is: `"difference"` is max|difference| / max|reference|.
         output: Name of the output.
-        subset: The inputs that were given; the others were blank.
+        subset: The inputs that were given, the others were blank; for a bad row the input that was bad.
         rows: How many rows were compared.
         value: What was measured.
         tolerance: The largest `value` that passes; `None` when it is only reported.

@@ -13,8 +13,10 @@ def convert(job):
 
     Args:
         job: `{"saved_model": folder, "files": {"float32" or "int8": path to write}, "calibration": {input: array}}`.
+
     Returns:
         `{kind: seconds}`.
+
     Raises:
         ExportError: When ops remain that int8, or any stock LiteRT, does not run.
     """
@@ -56,7 +58,7 @@ def _refuse(ops, kind, wants_int8):
     if custom := sorted(op for op in ops if op.startswith("CUSTOM")):
         raise ExportError(f"stock LiteRT does not run these ops of the {kind} model: {custom}")
     if wants_int8 and "WHILE" in ops:
-        raise ExportError("int8 needs static, unrolled recurrent layers. Received: a WHILE op, whose calibration crashes.")
+        raise ExportError("int8 needs unrolled recurrent layers. Received: a WHILE op, whose calibration would crash.")
 
 
 if __name__ == "__main__":

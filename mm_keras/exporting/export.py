@@ -33,14 +33,16 @@ def export(run, out, rows=None, *, litert=("float32", "int8"), int8_max_drop=0.0
         run: A `Run`, or its folder.
         out: Base folder of the served model, for instance `saved_models/pets`; the version becomes `<out>/<number>`.
         rows: Real rows: `len(rows)`, `rows.example(i) -> {field: value}`, `rows.targets(task) -> labels`. Defaults to
-            the run's validation rows, or its training rows when it has none.
+            those that the run keeps: up to 256, of validation first, then of training.
         litert: Which LiteRT files to write, some of `"float32"` and `"int8"`.
         int8_max_drop: Largest fall of int8's accuracy on `rows`, and growth of its root mean squared error in
             deviations of the task.
         calibration: Rows whose values set int8's ranges. Defaults to `rows`.
         verbose: Whether to print a line after each step.
+
     Returns:
         A `Bundle`.
+
     Raises:
         ExportError: When an artefact differs from the model, with the table of differences; nothing is written.
     """
@@ -67,15 +69,15 @@ def export(run, out, rows=None, *, litert=("float32", "int8"), int8_max_drop=0.0
 
 
 def default_rows(run):
-    """Returns the validation rows that a run remembers, or its training rows.
+    """Returns the rows that a run keeps with their files' bytes: of validation first, then of training.
 
     Raises:
-        ExportError: When it remembers none.
+        ExportError: When it keeps none.
     """
-    for split in ("validation", "train") if hasattr(run, "rows") else ():
-        if len(found := run.rows(split)):
-            return found
-    raise ExportError("the run remembers no rows to prove the export on; give some as `rows`.")
+    try:
+        return run.examples()
+    except FileNotFoundError:
+        raise ExportError(f"{run.folder} keeps no rows to prove the export on; give some as `rows`.") from None
 
 
 def _write_and_prove(run, folder, kinds, evidence, max_drop, say):
@@ -125,7 +127,12 @@ def _write_papers(run, folder, evidence, checks, details):
     run.recipe.save(folder / "recipe.yaml")
     schema = build_schema(run)
     schema["litert"] = {
-        kind: {"file": f"litert/{kind}.tflite", "signature": "serving_default", **{k: d[k] for k in ("inputs", "outputs")}}
+        kind: {
+            "file": f"litert/{kind}.tflite",
+            "signature": "serving_default",
+            "inputs": d["inputs"],
+            "outputs": d["outputs"],
+        }
         for kind, d in details["litert"].items()
     }
     schema["vocabularies"] = write_vocabularies(folder / "litert", run.preprocessors) if schema["litert"] else {}

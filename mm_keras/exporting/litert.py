@@ -3,6 +3,7 @@
 import os
 
 from mm_keras.errors import ExportError
+from mm_keras.exporting.attention import quantisable_attention
 from mm_keras.exporting.child import Child
 from mm_keras.exporting.saved_model import float32_model, save_single
 from mm_keras.registry import ENCODERS, resolve
@@ -44,7 +45,9 @@ def start_conversion(run, model, kinds, folder, evidence):
         evidence: The `Evidence`; its calibration sets the ranges of int8.
     """
     single = evidence.scratch / "single"
-    save_single(single, run, unrolled_model(run, model))
+    network = unrolled_model(run, model)
+    with quantisable_attention(network):
+        save_single(single, run, network)
     job = {"saved_model": os.fspath(single), "files": _files(folder, kinds), "calibration": evidence.calibration}
     return Child("the LiteRT converter", "mm_keras.exporting.convert", job, evidence.scratch)
 

@@ -37,7 +37,7 @@ def blank_other_fields(raw, preprocessors, subset):
 
 
 def reference_outputs(model, tensors, subsets, rows):
-    """Runs the Keras model; returns `[{output: array}]`, the first subset on all rows, the others on the first `rows`."""
+    """Runs the Keras model; returns `[{output: array}]`: the first subset on all rows, the others on `rows` rows."""
     call = tf.function(lambda x: model(x, training=False), autograph=False, reduce_retracing=True)
     results = []
     for i, subset in enumerate(subsets):

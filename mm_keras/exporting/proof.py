@@ -119,5 +119,5 @@ def precision_checks(run, evidence, reference):
     The limit catches wrong weights; 16-bit rounding itself stays well below it.
     """
     mixed = reference_outputs(run.model, evidence.sample.tensors, evidence.subsets[:1], evidence.rows)[0]
-    precision = run.recipe.training.precision
-    return compare_outputs(f"float32 of {precision}", "keras", evidence.subsets[0], mixed, reference[0], PRECISION_TOLERANCE)
+    artefact = f"float32 of {run.recipe.training.precision}"
+    return compare_outputs(artefact, "keras", evidence.subsets[0], mixed, reference[0], PRECISION_TOLERANCE)

@@ -13,7 +13,8 @@ def int8_checks(tasks, subset, outputs, reference, targets, max_drop):
     Args:
         tasks: `{task: task}`.
         subset: The inputs, all of them.
-        outputs, reference: `{task: array (rows, ...)}` of the int8 and of the float model.
+        outputs: `{task: array (rows, ...)}` of the int8 model.
+        reference: The same of the float model.
         targets: `{task: array (rows,)}`, encoded.
         max_drop: Largest fall of the accuracy, and largest growth of the root mean squared error in deviations of the
             task. One row is always allowed: fewer than `1 / max_drop` rows cannot show less.
@@ -30,8 +31,8 @@ def _classification(name, task, subset, output, reference, target, labelled, max
     guess, original = output.argmax(-1), reference.argmax(-1)
     differing = float(np.mean(guess != original))
     if not labelled.any():
-        allowed = max(max_drop, 1 / len(guess))
-        return [Check(*_ROW, "other labels than float", name, subset, len(guess), differing, allowed, "no row has a label")]
+        allowed, note = max(max_drop, 1 / len(guess)), "no row has a label"
+        return [Check(*_ROW, "other labels than float", name, subset, len(guess), differing, allowed, note)]
     before, after = (float(np.mean((g == target)[labelled])) for g in (original, guess))
     rows = int(labelled.sum())
     note = f"{before:.4f} -> {after:.4f}"
@@ -47,7 +48,8 @@ def _regression(name, task, subset, output, reference, target, labelled, max_dro
     if not labelled.any():
         # Without labels the noise itself is limited: noise of 0.08 deviations adds 0.01 to the error of a model that
         # explains nine tenths of the variance.
-        return [Check(*_ROW, "distance from float", name, subset, len(output), apart, 10 * max_drop, "no row has a label")]
+        note = "no row has a label"
+        return [Check(*_ROW, "distance from float", name, subset, len(output), apart, 10 * max_drop, note)]
     before, after = (_rmse(o[labelled], target[labelled]) for o in (reference, output))
     note = f"rmse {before:.4g} -> {after:.4g}"
     return [

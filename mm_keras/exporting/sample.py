@@ -40,6 +40,7 @@ def draw_sample(run, rows, count, raw_count=0, seed=0):
         count: Most rows.
         raw_count: For how many of them the raw values are kept.
         seed: Of the draw.
+
     Raises:
         ExportError: When there are no rows.
     """

@@ -46,16 +46,19 @@ def save_saved_model(path, run, model):
 
     specs = {n: tf.TensorSpec([None, *t.shape], t.dtype, name=n) for n, t in run.tensors.items()}
     _save(path, model, {
-        "serving_default": tf.function(serve_raw, autograph=False).get_concrete_function(**raw_specs(run.preprocessors)),
-        "tensors": tf.function(lambda **tensors: outputs(tensors), autograph=False).get_concrete_function(**specs),
+        "serving_default": _trace(serve_raw, raw_specs(run.preprocessors)),
+        "tensors": _trace(lambda **tensors: outputs(tensors), specs),
     })
 
 
 def save_single(path, run, model):
     """Writes the SavedModel that LiteRT is converted from: model tensors in, one example at a time, numbers out."""
     specs = {n: tf.TensorSpec([1, *t.shape], t.dtype, name=n) for n, t in run.tensors.items()}
-    call = tf.function(lambda **tensors: model(tensors, training=False), autograph=False)
-    _save(path, model, {"serving_default": call.get_concrete_function(**specs)})
+    _save(path, model, {"serving_default": _trace(lambda **tensors: model(tensors, training=False), specs)})
+
+
+def _trace(function, specs):
+    return tf.function(function, autograph=False).get_concrete_function(**specs)
 
 
 def _served(name, task, prediction):

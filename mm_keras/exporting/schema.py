@@ -92,11 +92,10 @@ def _raw_meaning(p, field):
 
 def _settings(p):
     """Returns what a client needs to compute the model tensor by itself: the recipe's part and what was learned."""
-    settings = p.spec.model_dump(mode="json", exclude={"kind", "column", "columns", "prefix", "encoder", "flip", "shift"})
+    training_only = {"encoder", "flip", "shift", "shift_ms", "mask"}
+    settings = p.spec.model_dump(mode="json", exclude={"kind", "column", "columns", "prefix", *training_only})
     if p.spec.kind == "audio":
-        settings = {k: v for k, v in settings.items() if k not in ("shift_ms", "mask")} | {
-            "samples": p.samples, "window": p.window, "hop": p.hop, "fft": p.fft,
-        }  # fmt: skip
+        settings |= {"samples": p.samples, "window": p.window, "hop": p.hop, "fft": p.fft}
     learned = {k: v for k, v in p.state.items() if k != "vocabulary"}
     return settings | json.loads(json.dumps(learned, default=lambda v: np.asarray(v).tolist()))
 
