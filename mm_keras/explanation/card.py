@@ -8,7 +8,7 @@ import jinja2
 import numpy as np
 from PIL import Image as Picture
 
-from mm_keras.explanation.shading import AGAINST, FOR, grey_of, largest, opacity, overlay, signed, weights
+from mm_keras.explanation.shading import AGAINST, FOR, bars, grey_of, largest, opacity, overlay, plain, signed, weights
 from mm_keras.explanation.words import join_pieces
 
 MOST_BARS, MOST_WORDS = 12, 3
@@ -22,12 +22,19 @@ def render(explanation, page):
         page: Whether to return a whole page; else a fragment for a notebook, whose styles touch nothing else.
     """
     share = weights(explanation.scores)
-    inputs = [_input(explanation, n, share[n]) for n in explanation.panels]
+    zero, spans = bars(list(explanation.scores.values()))
+    inputs = [_input(explanation, n, share[n], span) for n, span in zip(explanation.panels, spans)]
     hues = {"for_": ", ".join(map(str, FOR)), "against": ", ".join(map(str, AGAINST))}
-    percent = explanation.prediction.get(f"{explanation.task}_{explanation.target}")
-    return _template().render(
-        e=explanation, page=page, inputs=inputs, hues=hues, percent=percent, is_number=explanation.target == explanation.task
-    )
+    top = max(map(abs, explanation.scores.values()))
+    return _template().render(e=explanation, page=page, inputs=inputs, hues=hues, zero=zero, top=top, chance=_chance(explanation))
+
+
+def _chance(explanation):
+    """Returns the probability of the class explained, as people write it, or nothing for a number."""
+    share = explanation.prediction.get(f"{explanation.task}_{explanation.target}")
+    if share is None:
+        return ""
+    return "> 99.9 %" if share > 0.999 else f"{100 * share:.1f} %"
 
 
 @cache
@@ -35,17 +42,16 @@ def _template():
     loader = jinja2.PackageLoader("mm_keras.explanation", "")
     # `.jinja` is no suffix that jinja's own rule escapes.
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.filters["signed"] = signed
+    environment.filters |= {"signed": signed, "plain": plain}
     return environment.get_template("card.html.jinja")
 
 
-def _input(explanation, name, weight):
+def _input(explanation, name, weight, span):
     """Returns what the template needs of one input."""
     panel, values = explanation.panels[name], explanation.maps[name]
-    score, share = explanation.scores[name], explanation.shares[name]
-    side = "speaks for" if score >= 0 else "speaks against"
-    view = {"name": name, "kind": panel.kind, "missing": panel.missing, "score": score, "share": share}
-    view |= {"error": explanation.score_errors[name], "width": 50 * weight, "side": side}
+    score = explanation.scores[name]
+    view = {"name": name, "kind": panel.kind, "missing": panel.missing, "score": score, "share": explanation.shares[name]}
+    view |= {"error": explanation.score_errors[name], "span": span, "side": "for" if score >= 0 else "against"}
     return view if panel.missing else view | VIEWS[panel.kind](panel, values, weight)
 
 
@@ -74,16 +80,12 @@ def _audio(panel, values, weight):
 
 
 def _table(panel, values, weight):
-    rows, top = largest(values, MOST_BARS), np.abs(values).max(initial=0.0)
-    bars = [
-        {
-            "name": panel.names[i], "shown": panel.shown[i], "value": values[i],
-            "width": round(50 * abs(values[i]) / top, 2) if top else 0,
-        }
-        for i in rows
-    ]  # fmt: skip
+    rows = largest(values, MOST_BARS)
+    zero, spans = bars(values[rows].tolist())
+    parts = [(panel.names[i], panel.shown[i], float(values[i]), span) for i, span in zip(rows, spans)]
     # Pale, not gone, where the whole input hardly counts: each panel has its own scale.
-    return {"bars": bars, "left_out": len(values) - len(rows), "alpha": max(round(weight**0.5, 2), 0.3)}
+    shade = {"alpha": max(round(weight**0.5, 2), 0.3), "top": float(np.abs(values).max())}
+    return {"bars": parts, "zero": zero, "left_out": len(values) - len(rows), **shade}
 
 
 VIEWS = {"image": _image, "text": _text, "audio": _audio, "tabular": _table, "vector": _table}

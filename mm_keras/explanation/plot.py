@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib import font_manager
 from matplotlib.figure import Figure
 
-from mm_keras.explanation.shading import AGAINST, FOR, grey_of, largest, opacity, overlay, signed, weights
+from mm_keras.explanation.shading import AGAINST, FOR, grey_of, largest, opacity, overlay, plain, signed, weights
 
 COLOURS = {True: tuple(c / 255 for c in FOR), False: tuple(c / 255 for c in AGAINST)}
 # The first has a fixed width of 0.6 em, wide characters twice that; the others stand in for characters it lacks.
@@ -35,20 +35,20 @@ def plot_explanation(explanation):
     figure.suptitle(_title(explanation), parse_math=False)
     grid = figure.add_gridspec(len(heights), columns, height_ratios=heights)
     _plot_scores(figure.add_subplot(grid[0, 0]), explanation)
-    share = weights(explanation.scores)
+    share, top = weights(explanation.scores), max(map(abs, explanation.scores.values()))
     for i, n in enumerate(square):
         axes = figure.add_subplot(grid[0, 1 + i])
-        axes.set_title(f"{n}  ({signed(explanation.scores[n])})", parse_math=False)
+        axes.set_title(f"{n}  ({signed(explanation.scores[n], top)})", parse_math=False)
         PLOTS[panels[n].kind](axes, panels[n], explanation.maps[n], share[n])
     for i, n in enumerate(wide):
         axes = figure.add_subplot(grid[1 + i, :])
-        axes.set_title(f"{n}  ({signed(explanation.scores[n])})", loc="left", parse_math=False)
+        axes.set_title(f"{n}  ({signed(explanation.scores[n], top)})", loc="left", parse_math=False)
         _plot_text(axes, lines[n], explanation.maps[n], share[n], characters)
     return figure
 
 
 def _title(explanation):
-    parts = f"{signed(explanation.base_value)} without inputs, {signed(explanation.value)} with them"
+    parts = f"{plain(explanation.base_value)} without inputs, {plain(explanation.value)} with them"
     named = explanation.task if explanation.target == explanation.task else f"{explanation.task}: {explanation.target}"
     return _readable(f"{named}   ({parts}; red for, blue against)")
 
@@ -57,7 +57,7 @@ def _plot_bars(axes, labels, values, weight=1.0):
     # Pale, not gone, where the whole input hardly counts: each panel has its own scale.
     colours = [(*COLOURS[bool(v >= 0)], max(weight**0.5, 0.3)) for v in values]
     axes.barh(range(len(values)), values, color=colours)
-    axes.set_yticks(range(len(values)), [_readable(label) for label in labels], parse_math=False)
+    axes.set_yticks(range(len(values)), [_readable(label) for label in labels], parse_math=False, fontsize=9)
     axes.invert_yaxis()
     axes.axvline(0, color="0.4", linewidth=0.8)
     axes.spines[["top", "right", "left"]].set_visible(False)
@@ -65,8 +65,9 @@ def _plot_bars(axes, labels, values, weight=1.0):
 
 def _plot_scores(axes, explanation):
     # The number stands in the label: beside a negative bar it would hit the names.
+    top = max(map(abs, explanation.scores.values()))
     labels = [
-        f"{n}\n{'missing' if explanation.panels[n].missing else signed(s)}" for n, s in explanation.scores.items()
+        f"{n}\n{'missing' if explanation.panels[n].missing else signed(s, top)}" for n, s in explanation.scores.items()
     ]
     _plot_bars(axes, labels, list(explanation.scores.values()))
     axes.set_title("contribution")
@@ -128,7 +129,7 @@ def _lines(names, characters):
     return lines
 
 
-def _short(text, most=18):
+def _short(text, most=14):
     return text if len(text) <= most else f"{text[: most - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 

@@ -4,6 +4,8 @@ Two hues that stay apart for every kind of colour blindness (the ends of matplot
 Signs are printed as numbers too.
 """
 
+import math
+
 import numpy as np
 
 FOR, AGAINST = (180, 4, 38), (59, 76, 192)
@@ -61,7 +63,20 @@ def largest(values, most):
     return np.argsort(-np.abs(values), kind="stable")[:most]
 
 
-def signed(number):
-    """Returns a number with its sign and three digits, a true minus and no exponent for what is nearly nothing."""
-    text = f"{number:+.3g}" if abs(number) >= 5e-4 else "0"
-    return text.replace("-", "\N{MINUS SIGN}")
+def signed(number, top=None):
+    """Returns a number with its sign, a true minus, and as many decimals as give `top` (or itself) three digits."""
+    size = max(abs(number) if top is None else top, 1e-6)
+    text = f"{number:+.{min(max(2 - math.floor(math.log10(size)), 0), 8)}f}"
+    return "0" if float(text) == 0 else text.replace("-", "\N{MINUS SIGN}")
+
+
+def plain(number):
+    """Returns a number with three digits and a true minus."""
+    return f"{number:.3g}".replace("-", "\N{MINUS SIGN}")
+
+
+def bars(values):
+    """Returns where zero stands, and `(start, length)` of a bar for each of `values`, in percent of the width."""
+    low, high = min(0.0, *values), max(0.0, *values)
+    span = (high - low) or 1.0
+    return 100 * -low / span, [(100 * (min(v, 0.0) - low) / span, 100 * abs(v) / span) for v in values]
