@@ -62,6 +62,8 @@ class TextPreprocessor:
                 vocab_size=self.spec.vocabulary_size,
                 reserved_tokens=[PAD, UNKNOWN],
                 bert_tokenizer_params={"lower_case": True},
+                # The learner's own threshold, 10, spells out most words of a few hundred rows letter by letter.
+                learn_params={"lower_thresh": 2},
             )
         except StopIteration:  # how the learner answers to texts without a word
             raise DataError(f"input {self.name!r}: no training row has a word to learn a vocabulary from.") from None

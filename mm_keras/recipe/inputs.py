@@ -84,8 +84,9 @@ class Text(_Input):
     Args:
         column: Column of the manifest with the text. Defaults to the input's name.
         length: Number of tokens kept; longer texts are cut.
-        vocabulary_size: Number of WordPieces to learn, `[PAD]` and `[UNK]` counted. Every character of the texts is
-            kept, alone and as part of a word, even when these are more.
+        vocabulary_size: Number of WordPieces to aim at, `[PAD]` and `[UNK]` counted. The learner may miss it by a
+            tenth, and gives fewer when not so many occur twice; every character of the texts is kept whatever it is,
+            alone and as part of a word.
         remove: RE2 pattern deleted from the text before it is split.
         encoder: Name or `Encoder`.
     """

@@ -20,6 +20,7 @@ SMOOTH = np.stack([X * 9, Y * 12, 255 - X * 4], -1).astype(np.uint8)
 ALPHA = (X * 9).astype(np.uint8)
 RGB = Picture.fromarray(SMOOTH)
 RGBA = Picture.fromarray(np.dstack([SMOOTH, ALPHA]))
+MASKS = (0xFF0000, 0xFF00, 0xFF, 0xFF000000)
 GREY, PALETTE = RGB.convert("L"), RGB.quantize(32)
 
 
@@ -73,7 +74,7 @@ def bmp_file(pixels, bits=32, masks=None, length=40):
         ("bmp grey", encoded(GREY, "BMP")),
         ("bmp 32", encoded(RGBA, "BMP")),
         ("bmp 32, fourth byte zero", bmp_file(np.dstack([SMOOTH[..., ::-1], 0 * ALPHA]))),
-        ("bmp 32 masks", bmp_file(np.dstack([SMOOTH[..., ::-1], ALPHA]), masks=(0xFF0000, 0xFF00, 0xFF, 0xFF000000), length=124)),
+        ("bmp 32 masks", bmp_file(np.dstack([SMOOTH[..., ::-1], ALPHA]), masks=MASKS, length=124)),
         ("gif", encoded(PALETTE, "GIF")),
         ("gif of two frames", encoded(PALETTE, "GIF", save_all=True, append_images=[GREY.quantize(9)])),
     ],

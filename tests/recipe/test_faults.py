@@ -1,5 +1,7 @@
 """A fault names its place, and the nearest right word."""
 
+# ruff: noqa: E501 (messages stand on one line)
+
 import copy
 
 import pytest
@@ -10,7 +12,11 @@ from mm_keras.errors import RecipeError
 from mm_keras.recipe import load_recipe
 
 SOUND = {
-    "inputs": {"photo": {"kind": "image"}, "title": {"kind": "text"}, "facts": {"kind": "tabular", "numeric": ["price"]}},
+    "inputs": {
+        "photo": {"kind": "image"},
+        "title": {"kind": "text"},
+        "facts": {"kind": "tabular", "numeric": ["price"]},
+    },
     "tasks": {"rating": {"kind": "regression"}, "breed": {"kind": "classification"}},
 }
 
@@ -111,7 +117,7 @@ def test_every_fault_is_told_at_once():
 
 
 def test_a_part_alone_is_called_by_its_class():
-    with pytest.raises(RecipeError, match="^Tabular: needs at least one column"):
+    with pytest.raises(RecipeError, match=r"^Tabular: needs at least one column"):
         parts.Tabular()
     with pytest.raises(RecipeError, match=r"^kind: must be one of .* Did you mean 'gated'\? Received: 'gatd'$"):
         parts.Fusion("gatd")
@@ -119,7 +125,7 @@ def test_a_part_alone_is_called_by_its_class():
 
 @pytest.mark.parametrize("pattern", ["(", "(?=a)", r"(a)\1", "*"])
 def test_remove_takes_what_re2_takes(pattern):
-    with pytest.raises(RecipeError, match="`remove` is no RE2 pattern") as caught:
+    with pytest.raises(RecipeError, match=r"`remove` is no RE2 pattern") as caught:
         parts.Text(remove=pattern)
     assert repr(pattern) in str(caught.value)
 
@@ -159,10 +165,10 @@ def test_faults_in_a_file_begin_with_its_name(tmp_path):
 
 
 def test_absent_and_binary_files_are_named(tmp_path):
-    with pytest.raises(RecipeError, match="none.yaml: cannot read the recipe: No such file"):
+    with pytest.raises(RecipeError, match=r"none\.yaml: cannot read the recipe: No such file"):
         load_recipe(tmp_path / "none.yaml")
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\xff")
-    with pytest.raises(RecipeError, match="binary.yaml: not YAML"):
+    with pytest.raises(RecipeError, match=r"binary\.yaml: not YAML"):
         load_recipe(tmp_path / "binary.yaml")
 
 

@@ -18,7 +18,14 @@ def every_part():
     return parts.Recipe(
         inputs={
             "photo": parts.Image(
-                column="file", size=(8, 9), channels=4, resize="pad", background=7, shift=0.1, flip=True, encoder={"dropout": 0.3}
+                column="file",
+                size=(8, 9),
+                channels=4,
+                resize="pad",
+                background=7,
+                shift=0.1,
+                flip=True,
+                encoder={"dropout": 0.3},
             ),
             "title": parts.Text(column="名", length=5, vocabulary_size=99, remove=r"\d+", encoder="gru"),
             "voice": parts.Audio(seconds=0.1, sampling_rate=8000, max_hz=3000.5, mask=0.25, encoder={"size": "base"}),
