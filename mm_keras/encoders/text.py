@@ -51,6 +51,31 @@ class StepMask(layers.Layer):
         return keras.KerasTensor(mask.shape, dtype="bool")
 
 
+@keras.saving.register_keras_serializable("mm_keras")
+class ReverseSteps(layers.Layer):
+    """Turns the steps around.
+
+    Input shape:
+        `(batch, steps, units)`.
+
+    Output shape:
+        The same.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True  # takes the mask that recurrent layers attach, and ends it here
+
+    def compute_mask(self, inputs, previous_mask):
+        return None
+
+    def call(self, x):
+        return ops.flip(x, axis=1)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
 def transformer_block(x, attention_mask, num_heads, dropout):
     """A pre-normalised transformer block: self-attention, then a network four times as wide.
 
@@ -105,11 +130,12 @@ def build_text_gru(inputs, encoder, tensor, unroll=False):
     mask = TokenMask()(inputs)
     x = layers.Dropout(encoder.dropout)(layers.Embedding(tensor.vocabulary_size, units)(inputs))
     # CuDNN's kernel would be baked into an export traced where a GPU is seen; it refuses such masks anyway.
-    cell = layers.GRU(units // 2, return_sequences=True, use_cudnn=False, unroll=unroll)
-    # Each direction is masked before they are joined: int8 conversion would force the scale of the joined tensor on the
-    # reversed one, whose numbers it does not convert.
-    both = layers.Bidirectional(cell, merge_mode=None)(x, mask=StepMask()(mask))
-    x = layers.Concatenate()([ApplyMask()([direction, mask]) for direction in both])
+    cell = {"units": units // 2, "return_sequences": True, "use_cudnn": False, "unroll": unroll}
+    # Not `Bidirectional`: unrolled, it zeroes the wrong steps of its backward half. Each direction is masked before the
+    # join: int8 conversion would force the scale of the joined tensor on the reversed one without converting it.
+    forward = layers.GRU(**cell)(x, mask=StepMask()(mask))
+    backward = ReverseSteps()(layers.GRU(**cell, go_backwards=True)(x, mask=StepMask()(mask)))
+    x = layers.Concatenate()([ApplyMask()([forward, mask]), ApplyMask()([backward, mask])])
     return _pooled(x, mask, units, encoder.dropout)
 
 
