@@ -81,15 +81,16 @@ class MaskedPooling(layers.Layer):
     """
 
     def call(self, inputs):
-        tokens, mask = inputs
-        keep = ops.expand_dims(ops.cast(mask, tokens.dtype), -1)
+        # In float32: a sum over many steps does not fit 16 bits.
+        tokens, mask = (ops.cast(x, "float32") for x in inputs)
+        keep = ops.expand_dims(mask, -1)
         some = ops.max(keep, axis=1)
         # Not `maximum(count, 1)`: int8 conversion gives both sides of it one scale, and a count would end at 1.
         mean = ops.sum(tokens * keep, axis=1) / (ops.sum(keep, axis=1) + (1.0 - some))
         # Padding is lifted out of the maximum by the row's own smallest value, which stays in the range of an int8.
         low = ops.min(tokens, axis=1, keepdims=True)
         top = ops.max(tokens * keep + low * (1.0 - keep), axis=1) * some
-        return ops.concatenate([mean, top], axis=-1)
+        return ops.cast(ops.concatenate([mean, top], axis=-1), self.compute_dtype)
 
     def compute_output_shape(self, input_shape):
         batch, _, units = input_shape[0]

@@ -25,17 +25,18 @@ class Presence(layers.Layer):
 
 @keras.saving.register_keras_serializable("mm_keras")
 class ModalityDropout(layers.Layer):
-    """In training, takes each present input away with probability `rate`, but never the last one of a row.
+    """In training, takes each present input away with probability `rate`, but never all of a row.
 
     Args:
-        rate: Probability for each input, independently. One present input of each row, drawn at random, is spared.
-        seed: Of the draws.
+        rate: Probability for each input, independently. A row that would lose all `n` of its present inputs keeps one,
+            drawn at random, so that an input is taken away with probability `rate - rate ** n / n`.
+        seed: Of the draws. Defaults to `0`.
     Input shape:
         `{input: (batch, 1)}` of presences.
     Output shape:
         The same, with some ones turned to zeros.
     Reference:
-        Neverova et al. 2016, arXiv:1501.00102, section 3.3 (ModDrop). Differs: one input is always spared.
+        Neverova et al. 2016, arXiv:1501.00102, section 3.3 (ModDrop). Differs: a row never loses all.
     """
 
     def __init__(self, rate, seed=0, **kwargs):
@@ -47,11 +48,13 @@ class ModalityDropout(layers.Layer):
         if not training or not self.rate:
             return dict(presences)
         names = sorted(presences)
-        present = ops.concatenate([presences[n] for n in names], axis=-1)
-        draw = lambda: keras.random.uniform(ops.shape(present), dtype=present.dtype, seed=self.seed_generator)
-        kept = ops.cast(draw() >= self.rate, present.dtype)
-        spared = ops.one_hot(ops.argmax(present * (draw() + 1e-3), axis=-1), len(names), dtype=present.dtype)
-        kept = present * ops.maximum(kept, spared)
+        # Drawn in float32: of 16 bits, ties would favour the first names.
+        present = ops.cast(ops.concatenate([presences[n] for n in names], axis=-1), "float32")
+        draws = keras.random.uniform((2, *ops.shape(present)), dtype="float32", seed=self.seed_generator)
+        kept = present * ops.cast(draws[0] >= self.rate, "float32")
+        spared = ops.one_hot(ops.argmax(present * (draws[1] + 1e-3), axis=-1), len(names), dtype="float32")
+        none_kept = 1.0 - ops.max(kept, axis=-1, keepdims=True)
+        kept = ops.cast(kept + present * spared * none_kept, self.compute_dtype)
         return {name: kept[:, i : i + 1] for i, name in enumerate(names)}
 
     def compute_output_shape(self, input_shape):

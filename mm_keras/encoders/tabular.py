@@ -33,7 +33,7 @@ class FeatureTokens(layers.Layer):
     def build(self, input_shape):
         if input_shape[-1] != sum(self.groups):
             raise ValueError(f"expected {sum(self.groups)} features. Received: input_shape={tuple(input_shape)}")
-        scale = keras.initializers.RandomNormal(self.units**-0.5)
+        scale = keras.initializers.RandomNormal(stddev=self.units**-0.5)
         if self.numeric:
             self.slopes = self.add_weight(shape=(self.numeric, 2, self.units), initializer=scale, name="slopes")
         self.tables = [

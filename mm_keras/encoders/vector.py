@@ -18,7 +18,8 @@ def build_vector_mlp(inputs, encoder, tensor):
         `{"tokens": (batch, 1, units), "mask": ones, "embedding": (batch, units)}`.
     """
     units = UNITS[encoder.size]
-    x = layers.Activation("relu")(layers.BatchNormalization(momentum=0.9)(layers.Dense(2 * units, use_bias=False)(inputs)))
+    x = layers.Dense(2 * units, use_bias=False)(inputs)
+    x = layers.Activation("relu")(layers.BatchNormalization(momentum=0.9)(x))
     x = layers.Dense(units, activation="relu")(layers.Dropout(encoder.dropout)(x))
     embedding = layers.Dropout(encoder.dropout)(x)
     tokens = layers.Reshape((1, units))(embedding)

@@ -36,7 +36,7 @@ class SelfAttentionFusion(layers.Layer):
     def __init__(self, units, dropout=0.0, num_heads=4, **kwargs):
         super().__init__(**kwargs)
         if units % num_heads:
-            raise ValueError(f"`units` must be a multiple of `num_heads`. Received: units={units}, num_heads={num_heads}")
+            raise ValueError(f"`units` must be a multiple of `num_heads`, {num_heads}. Received: units={units}")
         self.units, self.dropout, self.num_heads = units, dropout, num_heads
         self.attention = layers.MultiHeadAttention(num_heads, units // num_heads, dropout=dropout, name="attention")
         self.norms = [layers.LayerNormalization(epsilon=1e-5, name=f"norm_{i}") for i in range(3)]
@@ -47,7 +47,7 @@ class SelfAttentionFusion(layers.Layer):
     def build(self, embeddings_shape, present_shape=None):
         self.names = sorted(embeddings_shape)
         self.kinds = self.add_weight(
-            shape=(len(self.names), self.units), initializer=keras.initializers.RandomNormal(0.02), name="kinds"
+            shape=(len(self.names), self.units), initializer=keras.initializers.RandomNormal(stddev=0.02), name="kinds"
         )
         self.projections = {}
         for i, name in enumerate(self.names):

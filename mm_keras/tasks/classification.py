@@ -43,8 +43,8 @@ class ClassificationTask:
         weights = np.ones(len(self.classes) + 1, np.float32)
         weights[-1] = 0.0
         if self.spec.class_weight == "balanced":
-            counts = np.maximum(np.asarray(self.state["counts"], float), 1)
-            weights[:-1] = counts.sum() / (len(counts) * counts)
+            counts = np.asarray(self.state["counts"], float)
+            weights[:-1] = counts.sum() / (len(counts) * np.maximum(counts, 1))
         return weights[targets]
 
     def head(self, name):

@@ -4,6 +4,9 @@ import keras
 import numpy as np
 from keras import layers
 
+from mm_keras.errors import DataError
+from mm_keras.preprocessing.statistics import as_float32, mean_and_deviation
+
 
 class RegressionTask:
     """A number in the unit of its column; the network works on the standardised one.
@@ -20,11 +23,17 @@ class RegressionTask:
         self.name, self.spec, self.state = name, spec, state or {}
 
     def adapt(self, cells, classes=None):
-        """Learns mean and deviation; NaN cells are unlabelled rows, a constant column keeps a deviation of 1."""
-        values = np.asarray(cells, np.float64)
+        """Learns mean and deviation; NaN cells are unlabelled rows, a constant column keeps a deviation of 1.
+
+        Raises:
+            DataError: When no cell is a number.
+        """
+        values = as_float32(cells)
         values = values[np.isfinite(values)]
-        deviation = float(values.std())
-        self.state = {"mean": float(values.mean()), "deviation": deviation if deviation > 0 else 1.0}
+        if not len(values):
+            raise DataError(f"tasks.{self.name}: no training row has a number.")
+        mean, deviation = mean_and_deviation(values)
+        self.state = {"mean": float(mean), "deviation": float(deviation)}
 
     def encode(self, cells):
         """Returns float32 numbers in the column's unit; NaN without a label."""
