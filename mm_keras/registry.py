@@ -13,6 +13,7 @@ ENCODERS = {
     "text": {
         "transformer": "mm_keras.encoders.text:build_text_transformer",
         "gru": "mm_keras.encoders.text:build_text_gru",
+        "cnn": "mm_keras.encoders.text:build_text_cnn",
     },
     "audio": {"cnn": "mm_keras.encoders.audio:build_audio_cnn"},
     "tabular": {"mlp": "mm_keras.encoders.tabular:build_tabular_mlp"},
