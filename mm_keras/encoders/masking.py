@@ -14,6 +14,9 @@ class TokenMask(layers.Layer):
         Float `(batch, steps)`: 1 where the id, or any channel, is not zero.
     """
 
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs, autocast=False)  # in 16 bits, a small number would be none
+
     def call(self, x):
         filled = ops.not_equal(x, ops.zeros((), x.dtype))
         if len(x.shape) == 3:

@@ -14,6 +14,9 @@ class Presence(layers.Layer):
         Float `(batch, 1)`: 0 where the whole row is zero, the blank value, else 1.
     """
 
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs, autocast=False)  # in 16 bits, a small number would be none
+
     def call(self, x):
         axes = tuple(range(1, len(x.shape)))
         filled = ops.any(ops.not_equal(x, ops.zeros((), x.dtype)), axis=axes)

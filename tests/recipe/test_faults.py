@@ -10,6 +10,7 @@ import yaml
 import mm_keras.recipe as parts
 from mm_keras.errors import RecipeError
 from mm_keras.recipe import load_recipe
+from mm_keras.registry import ENCODERS
 
 SOUND = {
     "inputs": {
@@ -46,7 +47,7 @@ def changed(place, value):
         # unknown words
         ("inputs.photo", {"kind": "imag"}, "inputs.photo: unknown kind 'imag'. Did you mean 'image'? Known kinds: ['image', "),
         ("tasks.rating", {"kind": "regresion"}, "tasks.rating: unknown kind 'regresion'. Did you mean 'regression'?"),
-        ("inputs.title.encoder", "grru", "inputs.title: `encoder` must be one of ['gru', 'transformer'] for text. Did you mean 'gru'?"),
+        ("inputs.title.encoder", "grru", f"inputs.title: `encoder` must be one of {sorted(ENCODERS['text'])} for text. Did you mean 'gru'?"),
         ("inputs.photo.encoder", {"kind": "gru"}, "inputs.photo: `encoder` must be one of ['cnn'] for image. Received: encoder='gru'"),
         ("fusion", "self_atention", "fusion.kind: must be one of ['concat', 'decision_mean', "),
         ("fusion", {"kind": "gate"}, "Did you mean 'gated'? Received: 'gate'"),
