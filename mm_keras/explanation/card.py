@@ -23,10 +23,11 @@ def render(explanation, page):
     """
     share = weights(explanation.scores)
     zero, spans = bars(list(explanation.scores.values()))
-    inputs = [_input(explanation, n, share[n], span) for n, span in zip(explanation.panels, spans)]
+    inputs = [_input(explanation, n, share[n], span) for n, span in zip(explanation.panels, spans, strict=True)]
     hues = {"for_": ", ".join(map(str, FOR)), "against": ", ".join(map(str, AGAINST))}
     top = max(map(abs, explanation.scores.values()))
-    return _template().render(e=explanation, page=page, inputs=inputs, hues=hues, zero=zero, top=top, chance=_chance(explanation))
+    view = {"inputs": inputs, "hues": hues, "zero": zero, "top": top, "chance": _chance(explanation)}
+    return _template().render(e=explanation, page=page, **view)
 
 
 def _chance(explanation):
@@ -49,9 +50,9 @@ def _template():
 def _input(explanation, name, weight, span):
     """Returns what the template needs of one input."""
     panel, values = explanation.panels[name], explanation.maps[name]
-    score = explanation.scores[name]
-    view = {"name": name, "kind": panel.kind, "missing": panel.missing, "score": score, "share": explanation.shares[name]}
-    view |= {"error": explanation.score_errors[name], "span": span, "side": "for" if score >= 0 else "against"}
+    score, share = explanation.scores[name], explanation.shares[name]
+    view = {"name": name, "kind": panel.kind, "missing": panel.missing, "score": score, "share": share, "span": span}
+    view |= {"error": explanation.score_errors[name], "side": "for" if score >= 0 else "against"}
     return view if panel.missing else view | VIEWS[panel.kind](panel, values, weight)
 
 
@@ -82,7 +83,7 @@ def _audio(panel, values, weight):
 def _table(panel, values, weight):
     rows = largest(values, MOST_BARS)
     zero, spans = bars(values[rows].tolist())
-    parts = [(panel.names[i], panel.shown[i], float(values[i]), span) for i, span in zip(rows, spans)]
+    parts = [(panel.names[i], panel.shown[i], float(values[i]), span) for i, span in zip(rows, spans, strict=True)]
     # Pale, not gone, where the whole input hardly counts: each panel has its own scale.
     shade = {"alpha": max(round(weight**0.5, 2), 0.3), "top": float(np.abs(values).max())}
     return {"bars": parts, "zero": zero, "left_out": len(values) - len(rows), **shade}

@@ -48,6 +48,7 @@ class Engine:
     Args:
         model: A functional `keras.Model`, as `build_model` returns it.
         tasks: `{task: task}`.
+
     Attributes:
         columns: `{task: slice}`: where a task's numbers stand among the outputs: logits of a classification, the value
             in the column's unit of a regression.
@@ -84,6 +85,7 @@ class Engine:
 
         Args:
             tensors: `{input: array (rows, ...)}`, exactly the model's inputs.
+
         Returns:
             An `Observation`.
         """
@@ -96,6 +98,7 @@ class Engine:
             entries: `{input: float32 array (rows, ...)}`, as `observe` returns them or on the way there.
             held: `{path: array (rows, ...)}`, as `observe` returns it.
             column: Int32 `(rows,)`, the output explained.
+
         Returns:
             `(values (rows,), {input: gradient (rows, ...)})`, float32.
         """
@@ -127,14 +130,15 @@ def _is_float(tensor):
 
 
 def _embedding_path(name, layers):
-    paths = [p for p, layer in layers.items() if p.startswith(f"{name}_encoder/") and isinstance(layer, keras.layers.Embedding)]
+    inside = f"{name}_encoder/"
+    paths = [p for p, layer in layers.items() if p.startswith(inside) and isinstance(layer, keras.layers.Embedding)]
     if not paths:
-        raise ValueError(f"input {name!r} is no float tensor, and {name}_encoder has no keras.layers.Embedding to enter at.")
+        raise ValueError(f"input {name!r} is no float tensor, and {inside} has no keras.layers.Embedding to enter at.")
     return paths[0]
 
 
 def _specs(tensors, dtype=None):
-    return {n: tf.TensorSpec([None, *t.shape[1:]], dtype or t.dtype, name=n.replace("/", "_")) for n, t in tensors.items()}
+    return {n: tf.TensorSpec([None, *t.shape[1:]], dtype or t.dtype) for n, t in tensors.items()}
 
 
 def _in_chunks(function, rows, *trees):

@@ -26,8 +26,10 @@ def explain(run, example, target=None, method="integrated_gradients", task=None,
         method: A name of `methods.METHODS`.
         task: Which task. Defaults to the recipe's first.
         steps: Points on the way of integrated gradients; 64 leave a median error of some thousandths.
+
     Returns:
         An `Explanation`.
+
     Raises:
         DataError: On an unknown field, task, class or method, and on a value that cannot be decoded.
     """
@@ -79,7 +81,7 @@ def _number(task, target, outputs):
     """Returns which of a task's outputs is explained."""
     if not task.is_categorical:
         if target is not None:
-            raise DataError(f"task {task.name!r} is a number and has no classes; leave `target` out. Received: {target!r}")
+            raise DataError(f"task {task.name!r} is a number without classes; leave `target` out. Received: {target!r}")
         return 0
     if target is None:
         return int(outputs.argmax())
@@ -91,7 +93,7 @@ def _number(task, target, outputs):
 
 
 def _name(task, number):
-    return str(task.classes[number]) if task.is_categorical else task.name
+    return str(task.classes[number]) if task.is_categorical else None
 
 
 def _scores(engine, tensors, column):
@@ -104,9 +106,9 @@ def _scores(engine, tensors, column):
             rows[n][coalitions[:, i]] = tensors[n]
         return engine.scores(rows)[:, column]
 
-    shares, errors, full, empty = shapley(value, len(players))
-    shares, errors = dict(zip(players, shares.tolist())), dict(zip(players, errors.tolist()))
-    return *({n: d.get(n, 0.0) for n in tensors} for d in (shares, errors)), float(full), float(empty)
+    *found, full, empty = shapley(value, len(players))
+    scores, errors = (dict.fromkeys(tensors, 0.0) | dict(zip(players, f.tolist(), strict=True)) for f in found)
+    return scores, errors, float(full), float(empty)
 
 
 def _prediction(task, outputs):

@@ -16,7 +16,7 @@ class Explanation:
 
     Args:
         task: The task explained.
-        target: The class explained; the task's name for a regression.
+        target: The class explained; `None` for a regression.
         method: Which method made the maps.
         prediction: `{column: value}`, the task's answer as `predict` gives it.
         value: The model's output for the example.
@@ -31,7 +31,7 @@ class Explanation:
     """
 
     task: str
-    target: str
+    target: str | None
     method: str
     prediction: dict
     value: float
@@ -72,9 +72,11 @@ class Explanation:
         return abs(sum(totals) - difference) / scale if scale else 0.0
 
     def __repr__(self):
-        parts = ", ".join(f"{n}: {'missing' if self.panels[n].missing else f'{s:+.3g}'}" for n, s in self.scores.items())
+        said = {n: "missing" if self.panels[n].missing else f"{s:+.3g}" for n, s in self.scores.items()}
+        parts = ", ".join(f"{n}: {text}" for n, text in said.items())
+        named = self.task if self.target is None else f"{self.task}={self.target!r}"
         return (
-            f"Explanation({self.task}={self.target!r}, {self.base_value:.3g} -> {self.value:.3g}; {parts}; "
+            f"Explanation({named}, {self.base_value:.3g} -> {self.value:.3g}; {parts}; "
             f"method={self.method!r}{'' if self.error is None else f', error={self.error:.1e}'})"
         )
 
@@ -110,6 +112,7 @@ class Explanation:
 
         Returns:
             The path, a `pathlib.Path`.
+
         Raises:
             ValueError: On another suffix.
         """

@@ -13,6 +13,7 @@ def trace(model, inputs, replace, prefix=""):
         replace: `{path: tensor}`; taken as that layer's output in place of running it. The path of a layer is its
             name, after the names of the models around it: `"title_encoder/embedding"`.
         prefix: Of the paths.
+
     Returns:
         `(outputs, {path: output})`, the second with every layer that ran or was replaced.
     """
@@ -43,7 +44,8 @@ def layers_by_path(model, prefix=""):
         ValueError: When the model is not functional, so that it has no graph to run.
     """
     if not _is_functional(model):
-        raise ValueError(f"only a functional keras.Model can be explained. Received: {type(model).__name__} {model.name!r}")
+        kind = type(model).__name__
+        raise ValueError(f"only a functional keras.Model can be explained. Received: {kind} {model.name!r}")
     found = {}
     for layer in model.layers:
         found[prefix + layer.name] = layer

@@ -24,6 +24,7 @@ def integrated_gradients(engine, tensors, column, steps):
         column: Int32 `(rows,)`.
         steps: Points on the way, at the middles of equal parts: the midpoint rule has a quarter to a half of the
             trapezoid's error here.
+
     Returns:
         `(attributions, start)`.
     Reference:

@@ -81,6 +81,7 @@ def make_panel(preprocessor, tensor, attribution, raw):
         tensor: Its model tensor, without a batch axis.
         attribution: Signed array, shaped as the input where it enters the model.
         raw: `{field: value}` that the tensor was made of.
+
     Returns:
         `(map, Panel)`: the map is `(height, width)` for a picture, `(tokens,)` for a text, `(mels, frames)` for a
         sound, `(columns,)` for a table and `(features,)` for a vector.

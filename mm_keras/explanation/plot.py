@@ -20,6 +20,7 @@ def plot_explanation(explanation):
 
     Args:
         explanation: An `Explanation`.
+
     Returns:
         A `matplotlib.figure.Figure`; characters that no installed font has are drawn as squares.
     """
@@ -49,8 +50,9 @@ def plot_explanation(explanation):
 
 def _title(explanation):
     parts = f"{plain(explanation.base_value)} without inputs, {plain(explanation.value)} with them"
-    named = explanation.task if explanation.target == explanation.task else f"{explanation.task}: {explanation.target}"
-    return _readable(f"{named}   ({parts}; red for, blue against)")
+    if explanation.target is None:
+        return f"{explanation.task}   ({parts}; red raises, blue lowers)"
+    return _readable(f"{explanation.task}: {explanation.target}   ({parts}; red for, blue against)")
 
 
 def _plot_bars(axes, labels, values, weight=1.0):
@@ -80,8 +82,8 @@ def _plot_image(axes, panel, values, weight):
 
 def _plot_audio(axes, panel, values, weight):
     bands = values.shape[0]
-    extent = (0, panel.seconds, -0.5, bands - 0.5)
-    axes.imshow(overlay(grey_of(panel), values, weight), origin="lower", aspect="auto", extent=extent, interpolation="nearest")
+    where = {"origin": "lower", "aspect": "auto", "extent": (0, panel.seconds, -0.5, bands - 0.5)}
+    axes.imshow(overlay(grey_of(panel), values, weight), interpolation="nearest", **where)
     ticks = np.linspace(0, bands - 1, min(bands, 5)).round().astype(int)
     axes.set_yticks(ticks, [f"{panel.hertz[t]:.0f}" for t in ticks])
     axes.set_xlabel("seconds")
@@ -114,7 +116,7 @@ def _plot_text(axes, lines, values, weight, characters):
 
 
 def _lines(names, characters):
-    """Returns rows, at most that many characters wide, of `(token number, column, text)`; pieces of a word stand together."""
+    """Returns rows of `(token number, column, text)`, that many characters wide; pieces of a word stand together."""
     lines, at = [[]], 0
     for token, name in enumerate(names):
         inside = name.startswith("##")

@@ -1,7 +1,7 @@
 """Signed numbers to colours, the same in the page and in the picture.
 
-Two hues that stay apart for every kind of colour blindness (the ends of matplotlib's `coolwarm`), near zero transparent.
-Signs are printed as numbers too.
+Two hues that stay apart for every kind of colour blindness (the ends of matplotlib's `coolwarm`), transparent near
+zero. Signs are printed as numbers too.
 """
 
 import math
@@ -32,6 +32,7 @@ def overlay(grey, values, weight=1.0):
         grey: Float `(height, width)` in [0, 1].
         values: Signed `(height, width)`.
         weight: As in `opacity`.
+
     Returns:
         Uint8 `(height, width, 3)`.
     """

@@ -18,6 +18,7 @@ def shapley(value, count, orders=64, seed=0):
         orders: Orders drawn above `MOST_EXACT` players, half of them the reverses of the others, which narrows the
             error; at least 4.
         seed: Of the draws.
+
     Returns:
         `(shares (count,), standard errors (count,), value of all, value of none)`; the errors are 0 when exact. The
         shares sum to the difference of the last two either way.

@@ -11,6 +11,7 @@ def join_pieces(pieces):
 
     Args:
         pieces: WordPieces in order.
+
     Example:
         >>> [[text for _, text in word] for word in join_pieces(["play", "##ing", "chess"])]
         [['play', 'ing'], ['chess']]
@@ -19,7 +20,7 @@ def join_pieces(pieces):
     for number, piece in enumerate(pieces):
         inside = piece.startswith("##") and len(piece) > 2
         text = piece[2:] if inside else piece
-        if words and (inside or _is_unspaced(last) and _is_unspaced(text[0])):
+        if words and (inside or (_is_unspaced(last) and _is_unspaced(text[0]))):
             words[-1].append((number, text))
         else:
             words.append([(number, text)])

@@ -42,10 +42,10 @@ def planted_examples(count, seed):
     for label in labels:
         carries = rng.random(len(INPUTS)) < 0.5
         carries[rng.integers(len(INPUTS))] |= not carries.any()
-        made = {n: globals()[f"_{n}"](rng, label if c else None) for n, c in zip(INPUTS, carries)}
-        numbers = dict(zip(("n", "e", "s", "w"), made["facts"][0].tolist()))
+        made = {n: globals()[f"_{n}"](rng, label if c else None) for n, c in zip(INPUTS, carries, strict=True)}
+        numbers = dict(zip(("n", "e", "s", "w"), made["facts"][0].tolist(), strict=True))
         examples.append({n: made[n][0] for n in INPUTS if n != "facts"} | numbers)
-        places.append({n: made[n][1] for n, c in zip(INPUTS, carries) if c})
+        places.append({n: made[n][1] for n, c in zip(INPUTS, carries, strict=True) if c})
     return examples, labels.astype(np.int32), places
 
 

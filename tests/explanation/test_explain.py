@@ -81,6 +81,8 @@ def test_target_by_name_and_number(five_input_run, example):
 
 def test_regression_is_explained_in_its_own_unit(five_input_run, example):
     explanation = mm.explain(five_input_run, example, task="rating")
+    assert explanation.target is None
+    assert repr(explanation).startswith("Explanation(rating, ")
     assert explanation.value == pytest.approx(explanation.prediction["rating"], abs=1e-5)
     deviation = five_input_run.tasks["rating"].state["deviation"]
     standard = keras.Model(five_input_run.model.input, five_input_run.model.get_layer("rating_logits").output)
@@ -107,9 +109,9 @@ def test_unknown_words_are_named(five_input_run, example, options, words):
 def test_bad_values_are_named(five_input_run, example):
     with pytest.raises(mm.DataError, match="photo cannot be decoded"):
         mm.explain(five_input_run, {**example, "photo": b"no picture"})
-    with pytest.raises(mm.DataError, match="unknown field 'titel'. Did you mean 'title'?"):
+    with pytest.raises(mm.DataError, match=r"unknown field 'titel'\. Did you mean 'title'\?"):
         mm.explain(five_input_run, {"titel": "red"})
-    with pytest.raises(ValueError, match="`steps` must be at least 1. Received: steps=0"):
+    with pytest.raises(ValueError, match=r"`steps` must be at least 1\. Received: steps=0"):
         mm.explain(five_input_run, example, steps=0)
 
 
@@ -150,7 +152,7 @@ def test_the_model_is_left_alone(five_input_run, example, tmp_path):
     assert engine._differentiate.experimental_get_tracing_count() == 1
     assert [layer.name for layer in model.layers] == names
     assert {layer.name: len(layer._inbound_nodes) for layer in model.layers} == nodes
-    for before, after in zip(weights, model.weights):
+    for before, after in zip(weights, model.weights, strict=True):
         np.testing.assert_array_equal(before, after)
     model.save(tmp_path / "model.keras")
     for task, output in keras.saving.load_model(tmp_path / "model.keras")(tensors).items():

@@ -9,8 +9,10 @@ import mm_keras as mm
 
 pytestmark = pytest.mark.slow
 
-# Shares of positive relevance on the evidence, measured with seeds 0, 1 and 2; see MEASURED.
-LEAST_MASS = {"photo": 0.7, "title": 0.75, "voice": 0.6, "facts": 0.95, "features": 0.8}
+# Shares of positive relevance on the evidence. Measured with seeds 0, 1 and 2 on 200 examples: photo .83 .71 .82,
+# title .88 .94 .90, voice .76 .77 .81, facts 1.0 .99 .91, features .92 .93 .93; pointing 1.0 throughout; AUC of the scores
+# 1.0. The rest of the photo's lies within the kernels' reach of the patch, that of the voice on the noise under the tone.
+LEAST_MASS = {"photo": 0.65, "title": 0.8, "voice": 0.65, "facts": 0.85, "features": 0.85}
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +24,7 @@ def found(tmp_path_factory):
     assert (predicted == labels).mean() >= 0.95
     chosen = np.flatnonzero(predicted == labels)
     explanations = [mm.explain(run, examples[i]) for i in chosen]
-    return [(e, places[i], truths(places[i], e.maps, e.panels)) for e, i in zip(explanations, chosen)]
+    return [(e, places[i], truths(places[i], e.maps, e.panels)) for e, i in zip(explanations, chosen, strict=True)]
 
 
 @pytest.mark.parametrize("name", INPUTS)

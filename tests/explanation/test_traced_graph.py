@@ -26,7 +26,7 @@ def examples_of(run, gaps):
     """Five examples; with `gaps`, all but the first lack something and the last lacks everything."""
     fields = [f for p in run.preprocessors.values() for f in p.raw_specs]
     absent = ([], ["voice"], ["title", "colour"], ["price", "weight", "photo"], fields) if gaps else [[]] * 5
-    return [{f: e[f] for f in fields if f not in a} for e, a in zip(five_input_examples(5), absent)]
+    return [{f: e[f] for f in fields if f not in a} for e, a in zip(five_input_examples(5), absent, strict=True)]
 
 
 def test_trace_equals_model(run):
@@ -63,7 +63,8 @@ def test_gradient_equals_finite_difference(run):
     ways = {n: rng.standard_normal(v.shape).astype(np.float32) for n, v in seen.entries.items()}
 
     def value(step):
-        return float(engine.differentiate({n: v + step * ways[n] for n, v in seen.entries.items()}, seen.held, column)[0][0])
+        moved = {n: v + step * ways[n] for n, v in seen.entries.items()}
+        return float(engine.differentiate(moved, seen.held, column)[0][0])
 
     _, gradients = engine.differentiate(seen.entries, seen.held, column)
     slope = sum(float((gradients[n] * ways[n]).sum()) for n in ways)
@@ -90,13 +91,13 @@ def test_a_model_without_a_graph_is_refused():
         def call(self, x):
             return x
 
-    with pytest.raises(ValueError, match="only a functional keras.Model"):
+    with pytest.raises(ValueError, match=r"only a functional keras\.Model"):
         layers_by_path(Mine(name="mine"))
 
 
 def test_an_integer_input_without_embedding_is_refused():
     x = keras.Input((3,), dtype="int32", name="x")
-    encoder = keras.Model(x, keras.layers.Lambda(lambda v: keras.ops.cast(v, "float32"), output_shape=(3,))(x), name="x_encoder")
+    encoder = keras.Model(x, keras.ops.cast(x, "float32"), name="x_encoder")
     model = keras.Model({"x": x}, {"y": encoder(x)})
     with pytest.raises(ValueError, match="'x' is no float tensor"):
         Engine(model, {"y": None})
