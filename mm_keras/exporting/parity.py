@@ -38,7 +38,8 @@ def blank_other_fields(raw, preprocessors, subset):
 
 def reference_outputs(model, tensors, subsets, rows):
     """Runs the Keras model; returns `[{output: array}]`: the first subset on all rows, the others on `rows` rows."""
-    call = tf.function(lambda x: model(x, training=False), autograph=False, reduce_retracing=True)
+    specs = {n: tf.TensorSpec([None, *t.shape[1:]], t.dtype, name=n) for n, t in tensors.items()}
+    call = tf.function(lambda x: model(x, training=False), input_signature=[specs], autograph=False)
     results = []
     for i, subset in enumerate(subsets):
         given = blank_others({n: t if i == 0 else t[:rows] for n, t in tensors.items()}, subset)

@@ -33,11 +33,11 @@ def _classification(name, task, subset, output, reference, target, labelled, max
     if not labelled.any():
         allowed, note = max(max_drop, 1 / len(guess)), "no row has a label"
         return [Check(*_ROW, "other labels than float", name, subset, len(guess), differing, allowed, note)]
-    before, after = (float(np.mean((g == target)[labelled])) for g in (original, guess))
+    before, after = (int(np.sum((g == target)[labelled])) for g in (original, guess))
     rows = int(labelled.sum())
-    note = f"{before:.4f} -> {after:.4f}"
+    note = f"{before / rows:.4f} -> {after / rows:.4f}"
     return [
-        Check(*_ROW, "accuracy drop", name, subset, rows, before - after, max(max_drop, 1 / rows), note),
+        Check(*_ROW, "accuracy drop", name, subset, rows, (before - after) / rows, max(max_drop, 1 / rows), note),
         Check(*_ROW, "other labels than float", name, subset, len(guess), differing),
     ]
 
