@@ -1,0 +1,297 @@
+"""What every encoder and every fusion must keep, whichever they are combined with."""
+
+import itertools
+import zlib
+from contextlib import contextmanager
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import build_run, five_input_examples, five_input_recipe, png_bytes, wav_bytes
+
+import mm_keras.recipe as parts
+from mm_keras.model import build_model, logits_model
+from mm_keras.recipe import TensorInfo
+from mm_keras.registry import ENCODERS, FUSIONS
+from mm_keras.tasks import build_task
+
+TENSORS = {
+    "photo": TensorInfo(shape=(12, 10, 3)),
+    "title": TensorInfo(shape=(6,), dtype="int32", vocabulary_size=40),
+    "voice": TensorInfo(shape=(20, 8)),
+    "facts": TensorInfo(shape=(7,), groups=(2, 2, 3), numeric=2),
+    "features": TensorInfo(shape=(5,)),
+}
+MODALITY = {"photo": "image", "title": "text", "voice": "audio", "facts": "tabular", "features": "vector"}
+FIRST = {name: next(iter(ENCODERS[kind])) for name, kind in MODALITY.items()}
+
+
+def combinations():
+    """Every fusion with the first encoders, every other encoder with the first fusion; the rest is slow."""
+    first_fusion = parts.Fusion().kind
+    for fusion, name in itertools.product(FUSIONS, MODALITY):
+        for kind in ENCODERS[MODALITY[name]]:
+            first = kind == FIRST[name]
+            if first and name != "photo":
+                continue  # stands under `photo` already
+            slow = [] if first or fusion == first_fusion else [pytest.mark.slow]
+            yield pytest.param((fusion, {**FIRST, name: kind}), id=f"{fusion}-{MODALITY[name]}-{kind}", marks=slow)
+
+
+def build(fusion, encoders, policy="float32"):
+    """A model of all five modalities and both tasks, every weight and moving statistic away from its initial value."""
+    kinds = {
+        "photo": parts.Image,
+        "title": parts.Text,
+        "voice": parts.Audio,
+        "facts": lambda **k: parts.Tabular(numeric=["a", "b"], categorical=["c"], **k),
+        "features": parts.Vector,
+    }
+    recipe = parts.Recipe(
+        inputs={n: kinds[n](encoder={"kind": encoders[n], "size": "tiny"}) for n in TENSORS},
+        fusion=parts.Fusion(fusion, units=16),
+        tasks={"breed": parts.Classification(), "rating": parts.Regression()},
+    )
+    tasks = {n: build_task(n, spec) for n, spec in recipe.tasks.items()}
+    tasks["breed"].adapt(["x", "y", "z"], ["x", "y", "z"])
+    tasks["rating"].adapt(np.array([1.0, 9.0]))
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = build_model(recipe, TENSORS, tasks)
+    finally:
+        keras.config.set_dtype_policy(before)
+    rng = np.random.default_rng(zlib.crc32(fusion.encode()))
+    for weight in model.weights:
+        if weight.dtype == "float32":
+            scale = 0.2 if len(weight.shape) == 1 or "_logits" in weight.path else np.prod(weight.shape[:-1]) ** -0.5
+            positive = weight.path.endswith(("variance", "gamma"))
+            weight.assign(rng.uniform(0.5, 1.5, weight.shape) if positive else rng.normal(0, scale, weight.shape))
+    return model, recipe
+
+
+@pytest.fixture(scope="module", params=combinations())
+def case(request):
+    fusion, encoders = request.param
+    return (*build(fusion, encoders), fusion, encoders)
+
+
+def batch(rows, seed=0):
+    """Model tensors with every input given, texts and sounds of different lengths."""
+    rng = np.random.default_rng(seed)
+    tensors = {n: rng.uniform(0.05, 1, (rows, *t.shape)).astype(np.float32) for n, t in TENSORS.items()}
+    tensors["title"] = rng.integers(1, 40, (rows, 6)).astype(np.int32)
+    tensors["features"] = rng.normal(size=(rows, 5)).astype(np.float32)
+    for row in range(rows):
+        tensors["title"][row, rng.integers(1, 7) :] = 0
+        tensors["voice"][row, rng.integers(1, 21) :] = 0
+        tensors["facts"][row, 4:] = np.eye(3)[rng.integers(3)]
+    return tensors
+
+
+def rows_of(tensors, index):
+    return {n: t[index] for n, t in tensors.items()}
+
+
+def blanked(tensors, names):
+    return {n: np.zeros_like(t) if n in names else t for n, t in tensors.items()}
+
+
+def run(model, tensors):
+    return {n: np.asarray(y) for n, y in model(tensors, training=False).items()}
+
+
+@contextmanager
+def unchanged(model):
+    """Puts back the moving statistics that a call in training moves."""
+    kept = model.get_weights()
+    yield
+    model.set_weights(kept)
+
+
+def assert_same(got, expected, **tolerance):
+    assert got.keys() == expected.keys()
+    for name in expected:
+        np.testing.assert_allclose(got[name], expected[name], **tolerance)
+
+
+# Of one float32 product summed in another order.
+CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+
+
+def test_sample_0_alone_is_sample_0_in_any_batch(case):
+    model = case[0]
+    alone = run(model, rows_of(batch(1), slice(1)))
+    assert np.abs(alone["breed"] - 1 / 3).max() > 1e-3
+    for seed, others in ((1, None), (2, ()), (3, tuple(TENSORS))):
+        neighbours = batch(4, seed)
+        neighbours = neighbours if others is None else blanked(neighbours, others)
+        if seed == 2:
+            neighbours = {n: t if t.dtype == np.int32 else 1000 * t for n, t in neighbours.items()}
+        whole = {n: np.concatenate([batch(1)[n], neighbours[n]]) for n in TENSORS}
+        assert_same(rows_of(run(model, whole), slice(1)), alone, **CLOSE)
+
+
+def test_the_order_of_keys_changes_nothing(case):
+    tensors = batch(3)
+    assert_same(run(case[0], dict(reversed(tensors.items()))), run(case[0], tensors), rtol=0, atol=0)
+
+
+def test_every_input_matters(case):
+    model, tensors = case[0], batch(4)
+    whole = run(model, tensors)
+    for name in TENSORS:
+        for task in whole:
+            assert np.abs(run(model, blanked(tensors, [name]))[task] - whole[task]).max() > 1e-4
+
+
+def test_every_input_and_every_weight_gets_gradient(case):
+    model = case[0]
+    tensors = {n: tf.Variable(t) if t.dtype == np.float32 else tf.constant(t) for n, t in batch(16).items()}
+    heads = logits_model(model, ["breed", "rating"])
+    with unchanged(model), tf.GradientTape() as tape:
+        loss = sum(tf.reduce_sum(y**2) for y in heads(tensors, training=True).values())
+    weights = [w for w in model.trainable_weights if not w.path.endswith("missing")]
+    inputs = [t for t in tensors.values() if isinstance(t, tf.Variable)]
+    gradients = tape.gradient(loss, inputs + [w.value for w in weights])
+    names = [n for n, t in tensors.items() if isinstance(t, tf.Variable)] + [w.path for w in weights]
+    size = {
+        n: 0.0 if g is None else float(np.abs(tf.convert_to_tensor(g)).max())
+        for n, g in zip(names, gradients, strict=True)
+    }
+    assert [n for n, s in size.items() if not s > 0 or not np.isfinite(s)] == []
+
+
+def test_names_shapes_and_dtypes_are_the_declared_ones(case):
+    model, recipe, *_ = case
+    got = run(model, batch(3))
+    assert {n: y.shape for n, y in got.items()} == {"breed": (3, 3), "rating": (3, 1)}
+    assert {n: (3, *y.shape[1:]) for n, y in model.output.items()} == {n: y.shape for n, y in got.items()}
+    assert list(model.input) == list(recipe.inputs)
+    layers = {layer.name for layer in model.layers}
+    assert layers >= {f"{n}{end}" for n in TENSORS for end in ("", "_encoder", "_present", "_missing")}
+    assert layers >= {"presence", "breed_logits", "rating_logits", "breed", "rating"}
+    np.testing.assert_allclose(got["breed"].sum(-1), 1, atol=1e-6)
+    logits = {n: np.asarray(y) for n, y in logits_model(model, ["breed", "rating"])(batch(3)).items()}
+    odds = np.exp(logits["breed"])
+    np.testing.assert_allclose(odds / odds.sum(-1, keepdims=True), got["breed"], atol=1e-6)
+    np.testing.assert_allclose(5 + 4 * logits["rating"], got["rating"], rtol=1e-5)
+
+
+def test_a_stored_model_gives_the_same_numbers(case, tmp_path):
+    model = case[0]
+    model.save(tmp_path / "model.keras")
+    assert_same(run(keras.saving.load_model(tmp_path / "model.keras"), batch(5)), run(model, batch(5)), rtol=0, atol=0)
+
+
+def test_no_subset_of_inputs_gives_nan(case):
+    subsets = [names for count in range(6) for names in itertools.combinations(TENSORS, count)]
+    tensors = batch(len(subsets))
+    for row, names in enumerate(subsets):
+        for name in names:
+            tensors[name][row] = 0
+    got = run(case[0], tensors)
+    assert len(subsets) == 32
+    assert all(np.isfinite(y).all() for y in got.values())
+    with unchanged(case[0]):  # in training too, where normalisation sees the blanks
+        assert all(np.isfinite(y).all() for y in case[0](tensors, training=True).values())
+
+
+def test_a_blank_input_answers_whatever_its_encoder_holds(case):
+    model, tensors = case[0], batch(3)
+    for name in TENSORS:
+        encoder = model.get_layer(f"{name}_encoder")
+        before, kept = run(model, blanked(tensors, [name])), encoder.get_weights()
+        encoder.set_weights([w * 3 if w.dtype == np.float32 else w for w in kept])
+        after = run(model, blanked(tensors, [name]))
+        encoder.set_weights(kept)
+        assert_same(after, before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("policy", "step"), [("mixed_float16", 2**-10), ("mixed_bfloat16", 2**-7)])
+def test_mixed_precision_in_float32_out(case, policy, step):
+    model, _, fusion, encoders = case
+    mixed, _ = build(fusion, encoders, policy)
+    assert mixed.get_layer("photo_encoder").compute_dtype == policy.removeprefix("mixed_")
+    assert keras.config.dtype_policy().name == "float32"
+    got, expected = run(mixed, batch(6)), run(model, batch(6))
+    assert {y.dtype for y in got.values()} == {np.dtype("float32")}
+    assert {y.dtype for y in logits_model(mixed, ["breed", "rating"]).output.values()} == {"float32"}
+    # Some dozen roundings in a row, each of half a step of the type; the rating is 5 + 4 * logit.
+    np.testing.assert_allclose(got["breed"], expected["breed"], rtol=0, atol=8 * step)
+    np.testing.assert_allclose(got["rating"], expected["rating"], rtol=0, atol=4 * 16 * step)
+
+
+def test_a_seed_repeats_the_initial_weights(case):
+    recipe = case[1]
+    tasks = {n: build_task(n, spec) for n, spec in recipe.tasks.items()}
+    tasks["breed"].adapt(["x", "y"], ["x", "y"])
+    tasks["rating"].adapt(np.array([1.0, 9.0]))
+    weights = []
+    for _ in range(2):
+        keras.utils.set_random_seed(7)
+        weights.append(build_model(recipe, TENSORS, tasks).get_weights())
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_every_blank_value_gives_one_answer(five_input_run):
+    """Undecodable, empty, absent, black, silent and not-a-number are the same to the model."""
+    example, model = five_input_examples(1)[0], five_input_run.model
+    black = {"photo": png_bytes(np.zeros((9, 9, 3), np.uint8)), "voice": wav_bytes(np.zeros(100))}
+    nothing = {
+        "features": [float("nan")] * 6,
+        "title": " \u200b",
+        "price": float("nan"),
+        "weight": float("inf"),
+        "colour": "",
+    }
+    ways = [
+        {"title": example["title"]},
+        {**dict.fromkeys(example), "title": example["title"]},
+        {
+            "title": example["title"],
+            "photo": b"no picture",
+            "voice": b"no sound",
+            "features": [1, 2, 3, 4, 5, float("nan")],
+        },
+        {**nothing, **black, "title": example["title"]},
+    ]
+    tensors, _ = five_input_run.encode(ways)
+    got = run(model, tensors)
+    for row in range(1, len(ways)):
+        assert_same(rows_of(got, slice(row, row + 1)), rows_of(got, slice(1)), rtol=0, atol=1e-6)
+    assert_same(rows_of(run(model, five_input_run.encode(ways)[0]), slice(1)), rows_of(got, slice(1)), rtol=0, atol=0)
+
+
+class RealRows:
+    """Rows as `mm.export` takes them."""
+
+    def __init__(self, count):
+        self.examples = five_input_examples(count)
+
+    def __len__(self):
+        return len(self.examples)
+
+    def example(self, row):
+        return self.examples[row]
+
+    def targets(self, task):
+        rng = np.random.default_rng(0)
+        if task == "category":
+            return rng.choice(np.array(["a", "b", "c"], dtype=object), len(self))
+        return rng.uniform(0, 10, len(self))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize("title", ENCODERS["text"])
+def test_exports_equal_the_model(tmp_path, fusion, title):
+    """Point 4 of the contract: the export raises when a SavedModel or LiteRT file differs on any subset of inputs."""
+    from mm_keras.exporting.export import export
+
+    trained = build_run(tmp_path / "run", five_input_recipe(fusion, title=title))
+    bundle = export(trained, tmp_path / "served", RealRows(24), litert=("float32",), verbose=False)
+    assert (tmp_path / "served").is_dir()
+    assert bundle is not None
