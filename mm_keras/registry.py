@@ -25,6 +25,7 @@ FUSIONS = {
     "gated": "mm_keras.fusion.gated:GatedFusion",
     "self_attention": "mm_keras.fusion.self_attention:SelfAttentionFusion",
     "decision_mean": "mm_keras.fusion.decision:DecisionMean",
+    "decision_product": "mm_keras.fusion.decision:DecisionProduct",
     "decision_weighted": "mm_keras.fusion.decision:DecisionWeighted",
 }
 

@@ -90,3 +90,40 @@ class DecisionWeighted(_DecisionFusion):
 
     def _shares(self, like):
         return ops.softmax(self.scores, axis=-1)
+
+
+@keras.saving.register_keras_serializable("mm_keras")
+class DecisionProduct(_DecisionFusion):
+    """Multiplies the present inputs' probabilities (or means their values): each input can veto.
+
+    Args:
+        probabilities: As in `DecisionMean`; the result is the sum of the logarithms, up to a constant.
+
+    Input shape:
+        `{input: logits (batch, classes)}` and `{input: (batch, 1)}`.
+
+    Output shape:
+        `(batch, classes)`.
+
+    Example:
+        >>> import numpy as np
+        >>> one, two = np.log([[0.5, 0.5]]), np.log([[0.9, 0.1]])
+        >>> product = np.exp(DecisionProduct()({"a": one, "b": two}))
+        >>> (product / product.sum()).round(2).tolist()
+        [[0.9, 0.1]]
+
+    Reference:
+        Kittler et al. 1998, On combining classifiers, section 2.1 (the product rule, equal priors). Differs: each
+        input's logits carry the prior, which the joint training weighs.
+    """
+
+    def _shares(self, like):
+        return ops.ones((1, len(self.names)), like.dtype) / len(self.names)
+
+    def call(self, logits, present=None):
+        stacked = ops.stack([logits[name] for name in self.names], axis=1)  # (batch, inputs, classes)
+        weights = ops.expand_dims(self._weights(present, stacked[..., 0]), -1)
+        if not self.probabilities:
+            return ops.sum(stacked * weights, axis=1)
+        keep = ops.cast(ops.greater(weights, 0.0), stacked.dtype)
+        return ops.sum(ops.log_softmax(stacked, axis=-1) * keep, axis=1)
