@@ -45,7 +45,8 @@ def test_without_labels_int8_is_held_to_the_float_model():
     reference = {"kind": np.eye(2)[[0] * 100 + [1] * 100], "size": np.zeros((200, 1))}
     targets = {"kind": np.full(200, -1), "size": np.full(200, np.nan)}
     for wrong, fine in ((2, True), (3, False)):
-        outputs = {"kind": np.eye(2)[[0] * (100 - wrong) + [1] * (100 + wrong)], "size": np.full((200, 1), 0.09 * wrong)}
+        guesses = [0] * (100 - wrong) + [1] * (100 + wrong)
+        outputs = {"kind": np.eye(2)[guesses], "size": np.full((200, 1), wrong * 0.09)}
         kind, size = int8_checks(TASKS, ("x",), outputs, reference, targets, 0.01)
         assert (kind.value, kind.passed) == (wrong / 200, fine)
         assert (size.value, size.passed) == (pytest.approx(0.045 * wrong), fine)
