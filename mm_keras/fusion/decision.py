@@ -59,7 +59,7 @@ class DecisionMean(_DecisionFusion):
     Example:
         >>> import numpy as np
         >>> one, two = np.log([[0.5, 0.5]]), np.log([[0.9, 0.1]])
-        >>> np.exp(DecisionMean()({"a": one, "b": two})).round(2).tolist()
+        >>> np.exp(DecisionMean()({"a": one, "b": two})).astype(float).round(2).tolist()
         [[0.7, 0.3]]
 
     Reference:
@@ -109,7 +109,7 @@ class DecisionProduct(_DecisionFusion):
         >>> import numpy as np
         >>> one, two = np.log([[0.5, 0.5]]), np.log([[0.9, 0.1]])
         >>> product = np.exp(DecisionProduct()({"a": one, "b": two}))
-        >>> (product / product.sum()).round(2).tolist()
+        >>> (product / product.sum()).astype(float).round(2).tolist()
         [[0.9, 0.1]]
 
     Reference:

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 from keras import ops
 
+from mm_keras import registry
 from mm_keras.errors import RecipeError
 from mm_keras.fusion import build_fusion, fusion_level
 from mm_keras.fusion.concat import ConcatFusion
-from mm_keras.fusion.decision import DecisionMean, DecisionWeighted
+from mm_keras.fusion.decision import DecisionMean, DecisionProduct, DecisionWeighted
 from mm_keras.fusion.gated import GatedFusion
 from mm_keras.fusion.self_attention import SelfAttentionFusion
 from mm_keras.recipe import Fusion
@@ -107,7 +108,7 @@ def test_self_attention_is_not_moved_by_what_is_masked():
 
 def test_with_no_input_present_all_are_kept():
     nothing, everything = ({n: np.full((3, 1), v, np.float32) for n in EMBEDDINGS} for v in (0, 1))
-    for fusion in (SelfAttentionFusion(units=8), DecisionMean(), DecisionWeighted()):
+    for fusion in (SelfAttentionFusion(units=8), DecisionMean(), DecisionWeighted(), DecisionProduct()):
         inputs = EMBEDDINGS if isinstance(fusion, SelfAttentionFusion) else {n: e[:, :4] for n, e in EMBEDDINGS.items()}
         built(fusion, inputs, nothing)
         np.testing.assert_allclose(as_numpy(fusion(inputs, nothing)), as_numpy(fusion(inputs, everything)), atol=1e-6)
@@ -147,6 +148,14 @@ def test_decision_weighted_by_hand(probabilities):
     np.testing.assert_allclose(got, [0.75 * a[0] + 0.25 * b[0], a[1], b[2]], atol=1e-6)
 
 
+def test_decision_product_by_hand():
+    got = softmax(as_numpy(DecisionProduct()(LOGITS, PRESENT)))
+    a, b = softmax(LOGITS["a"]), softmax(LOGITS["b"])
+    np.testing.assert_allclose(got, [a[0] * b[0] / (a[0] * b[0]).sum(), a[1], b[2]], atol=1e-6)
+    values = {"a": np.array([[1.0], [2], [3]], np.float32), "b": np.array([[5.0], [6], [7]], np.float32)}
+    np.testing.assert_allclose(as_numpy(DecisionProduct(probabilities=False)(values, PRESENT)), [[3], [2], [7]])
+
+
 @pytest.mark.parametrize("kind", [ConcatFusion, GatedFusion, SelfAttentionFusion])
 def test_dropout_acts_in_training_alone(kind):
     fusion = built(kind(units=64, dropout=0.5), EMBEDDINGS, PRESENT)
@@ -162,3 +171,13 @@ def test_the_recipe_reaches_the_layer():
     assert fusion_level(Fusion("gated")) == "embeddings"
     with pytest.raises(RecipeError, match=r"fusion: `units` must be a multiple of `num_heads`, 4\. Received: units=30"):
         build_fusion(Fusion("self_attention", units=30))
+
+
+def test_a_fusion_of_the_users_is_built_from_the_recipe(monkeypatch):
+    class Mine(ConcatFusion):
+        """A fusion that someone wrote."""
+
+    monkeypatch.setitem(registry.FUSIONS, "mine", Mine)
+    layer = build_fusion(Fusion("mine", units=3))
+    assert isinstance(layer, Mine)
+    assert as_numpy(layer(EMBEDDINGS)).shape == (3, 3)
