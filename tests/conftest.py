@@ -41,7 +41,9 @@ def five_input_recipe(fusion="gated", **encoders):
         inputs={
             "photo": parts.Image(size=(16, 16), encoder=own.get("photo", encoder)),
             "title": parts.Text(length=8, encoder=own.get("title", encoder)),
-            "voice": parts.Audio(seconds=0.5, sampling_rate=8000, num_mel_bins=16, hop_ms=20, encoder=own.get("voice", encoder)),
+            "voice": parts.Audio(
+                seconds=0.5, sampling_rate=8000, num_mel_bins=16, hop_ms=20, encoder=own.get("voice", encoder)
+            ),
             "facts": parts.Tabular(numeric=("price", "weight"), categorical=("colour",), encoder=encoder),
             "features": parts.Vector(encoder=encoder),
         },
@@ -69,7 +71,7 @@ def five_input_examples(count, seed=0):
 
 
 def build_run(folder, recipe, seed=0):
-    """Adapts preprocessing to synthetic rows and stores an untrained model; every weight, the missing ones too, is random."""
+    """Adapts preprocessing to synthetic rows and stores an untrained model with random weights, missing ones too."""
     import keras
 
     from mm_keras.model import build_model

@@ -150,7 +150,9 @@ def build_text_cnn(inputs, encoder, tensor):
     """Convolutions over 1, 2, 3 and 4 WordPieces, side by side; quick, and strong on short texts and few rows.
 
     Args:
-        inputs, encoder, tensor: As in `build_text_transformer`.
+        inputs: As in `build_text_transformer`.
+        encoder: As in `build_text_transformer`.
+        tensor: As in `build_text_transformer`.
 
     Returns:
         As `build_text_transformer`.

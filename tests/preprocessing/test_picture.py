@@ -85,6 +85,11 @@ def test_pixels_equal_those_of_pillow(name, contents):
     got = np.rint(decode_rgba(tf.constant(contents)).numpy() * 255)
     np.testing.assert_array_equal(got[..., 3], expected[..., 3])
     np.testing.assert_array_equal(got[expected[..., 3] > 0], expected[expected[..., 3] > 0])
+    # And what the model gets of it, three channels on white.
+    alpha = expected[..., 3:] / 255
+    p = build_preprocessor("photo", parts.Image(size=(20, 28)))
+    got = p.decode({"photo": tf.constant(contents)}).numpy()
+    np.testing.assert_allclose(got, expected[..., :3] / 255 * alpha + (1 - alpha), atol=1e-6)
 
 
 def test_16_bits_keep_the_high_byte():
