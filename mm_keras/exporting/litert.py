@@ -52,16 +52,15 @@ def start_conversion(run, model, kinds, folder, evidence):
     return Child("the LiteRT converter", "mm_keras.exporting.convert", job, evidence.scratch)
 
 
-def run_litert(folder, kinds, evidence):
-    """Runs the files in a process without TensorFlow; returns what `check_litert.check` does."""
+def start_runtime(folder, kinds, evidence):
+    """Starts running the files in a process without TensorFlow; `.wait()` gives what `check_litert.check` returns."""
     job = {
         "files": _files(folder, kinds),
         "tensors": evidence.sample.tensors,
         "subsets": evidence.subsets,
         "rows": evidence.rows,
     }
-    with Child("the LiteRT runtime", "mm_keras.exporting.check_litert", job, evidence.scratch) as child:
-        return child.wait()
+    return Child("the LiteRT runtime", "mm_keras.exporting.check_litert", job, evidence.scratch)
 
 
 def _files(folder, kinds):

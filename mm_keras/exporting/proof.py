@@ -43,7 +43,7 @@ class Evidence:
 class SavedModelProof:
     """Runs a SavedModel through the C++ loader beside this process, and compares.
 
-    The raw signature gets all the raw rows of the sample with all inputs, and a quarter of them with each other subset,
+    The raw signature gets all the raw rows of the sample with all inputs, and an eighth of them with each other subset,
     for decoding pictures and sounds takes its time.
 
     Args:
@@ -56,7 +56,7 @@ class SavedModelProof:
         self.run, self.subsets, self.rows = run, evidence.subsets, evidence.rows
         raw, tensors = evidence.sample.raw, {n: t[: self.rows] for n, t in evidence.sample.tensors.items()}
         count = len(next(iter(raw.values())))
-        self.raw_rows = [count, *[-(-count // 4)] * (len(self.subsets) - 1)]
+        self.raw_rows = [count, *[-(-count // 8)] * (len(self.subsets) - 1)]
         requests = [("tensors", blank_others(tensors, s)) for s in self.subsets]
         for subset, size in zip(self.subsets, self.raw_rows, strict=True):
             few = {f: v[:size] for f, v in raw.items()}
@@ -98,7 +98,7 @@ def litert_checks(run, answers, evidence, reference, max_drop):
 
     Args:
         run: A `Run`.
-        answers: What `litert.run_litert` returned.
+        answers: What the child of `litert.start_runtime` returned.
         evidence: The `Evidence`.
         reference: `[{output: array}]` of the Keras model for each subset.
         max_drop: See `quality.int8_checks`.
