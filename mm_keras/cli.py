@@ -134,7 +134,7 @@ def inspect(place: Annotated[Path, typer.Argument(help="A run folder or an expor
                 console.rule(name)
                 console.print(escape((place / name).read_text(encoding="utf-8")))
         return
-    from mm_keras.exporting.inspect import inspect_bundle
+    from mm_keras.exporting.inspection import inspect_bundle
 
     console.print_json(json.dumps(inspect_bundle(place), default=str))
 

@@ -64,8 +64,10 @@ def load(source, recipe, *, root=None, split=(0.8, 0.1, 0.1), seed=None, max_bad
         seed: Of the split. Defaults to the recipe's.
         max_bad: Share of bad rows above which loading fails. Defaults to `0.05`.
         with_labels: Whether rows need labels; `False` for prediction. Defaults to `True`.
+
     Returns:
         A `Data`.
+
     Raises:
         DataError: When a column is absent, nothing is left, or too many rows are bad.
     """

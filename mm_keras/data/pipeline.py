@@ -1,10 +1,14 @@
 """The one tf.data chain: shuffle row numbers, read and decode in parallel, batch, finish the batch, prefetch."""
 
+import math
+
 import numpy as np
 import tensorflow as tf
 
 
-def make_dataset(preprocessors, rows, *, batch_size, targets=None, weights=None, training=False, seed=0, epoch=None):
+def make_dataset(
+    preprocessors, rows, *, batch_size, targets=None, weights=None, training=False, seed=0, epoch=None, cache_bytes=0
+):
     """Streams the rows as batches of model tensors.
 
     Args:
@@ -14,35 +18,30 @@ def make_dataset(preprocessors, rows, *, batch_size, targets=None, weights=None,
         targets: `{key: array (rows, ...)}` for the loss, or `None`.
         weights: `{key: array (rows,)}` of loss weights, with the keys of `targets`.
         training: Whether to shuffle and augment.
-        seed: Of order and augmentation; both depend on it, the epoch and the row alone.
+        seed: Of order and augmentation; both depend on it and the epoch alone.
         epoch: `tf.Variable` int64 with the epoch's number, read when the dataset is iterated.
+        cache_bytes: Files are decoded once and kept when all of them, decoded, take no more than this; else they are
+            read anew in every pass.
+
     Returns:
-        A `tf.data.Dataset` of `({input: tensor}, row numbers (batch,))`, or of `(tensors, targets, weights)`, with as many
-        rows as `rows`. A file that has gone bad since it was checked is left out, with a warning in the log; blank
-        rows of number -1 and weight 0 at the end take the place, so that the count of steps stays known.
+        A `tf.data.Dataset` of `({input: tensor}, row numbers (batch,))`, or of `(tensors, targets, weights)`, with as
+        many rows as `rows`. A file that has gone bad since it was checked is left out, with a warning in the log; a
+        blank row of number -1 and weight 0 takes the place, so that the count of steps stays known.
     """
     count = len(rows)
     epoch = tf.constant(0, tf.int64) if epoch is None else epoch
     files = {n: p for n, p in preprocessors.items() if p.row_wise}
-    paths = {n: tf.constant(np.asarray(rows.cells[n], dtype=str)) for n in files}
-    cells = {n: _constants(rows.cells[n]) for n in preprocessors if n not in files}
+    cells = {n: _constants(rows.cells[n]) for n in preprocessors}
     extra = None if targets is None else tuple({k: tf.constant(v) for k, v in d.items()} for d in (targets, weights))
-
-    def read_row(i):
-        decoded = {}
-        for name, p in files.items():
-            decoded[name] = p.decode(p.read(paths[name][i]))
-            if training:
-                decoded[name] = _augmented(p, "augment", decoded[name], seed, epoch, i)
-        return i, decoded
 
     def finish_batch(i, decoded):
         at, tensors = tf.maximum(i, 0), {}
+        key = tf.stack([seed + 1_000_003 * tf.convert_to_tensor(epoch), at[0]])
         for name, p in preprocessors.items():
-            raw = decoded[name] if name in files else p.decode(p.read(_gather(cells[name], at)))
-            tensors[name] = p.finish(raw)
-            if training:
-                tensors[name] = _augmented(p, "augment_batch", tensors[name], seed, epoch, at[0])
+            batch = decoded[name] if name in files else p.decode(p.read(_gather(cells[name], at)))
+            batch = _augmented(p, "augment", batch, key) if training else batch
+            batch = p.finish(batch)
+            tensors[name] = _augmented(p, "augment_finished", batch, key) if training else batch
         if targets is None:
             return tensors, i
         whole = tf.cast(i >= 0, tf.float32)
@@ -51,14 +50,36 @@ def make_dataset(preprocessors, rows, *, batch_size, targets=None, weights=None,
     order = tf.data.Dataset.range(count)
     if training:
         order = order.map(lambda i: _shuffled(i, count, seed, epoch))
-    if files:
-        good = order.map(read_row, num_parallel_calls=tf.data.AUTOTUNE).ignore_errors(log_warning=True)
-        blank = (tf.constant(-1, tf.int64), {n: tf.zeros(p.decoded_shape) for n, p in files.items()})
-        order = good.concatenate(tf.data.Dataset.from_tensors(blank).repeat()).take(count)
+    decoded_bytes = 4 * count * sum(math.prod(p.decoded_shape) for p in files.values())
+    if not files or decoded_bytes <= cache_bytes:
+        good, kept = _decode_all(files, cells, count) if files else (tf.ones([count], tf.bool), {})
+        batches = order.batch(batch_size).map(lambda i: (tf.where(tf.gather(good, i), i, -1), _gather(kept, i)))
     else:
-        order = order.map(lambda i: (i, {}))
-    batches = order.batch(batch_size)
+        batches = _decoded(order, files, cells, count).batch(batch_size)
     return batches.map(finish_batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def _decoded(order, files, cells, count):
+    """Row numbers -> `(row number, {input: decoded})`, bad files left out and blank rows of number -1 at the end."""
+    read = order.map(
+        lambda i: (i, {n: p.decode(p.read(cells[n][i])) for n, p in files.items()}), num_parallel_calls=tf.data.AUTOTUNE
+    )
+    blank = (tf.constant(-1, tf.int64), {n: tf.zeros(p.decoded_shape) for n, p in files.items()})
+    good = read.ignore_errors(log_warning=True)
+    return good.concatenate(tf.data.Dataset.from_tensors(blank).repeat()).take(count)
+
+
+def _decode_all(files, cells, count):
+    """Returns `(bool (rows,): is it good, {input: decoded (rows, ...)})`, bad rows zeros."""
+    kept = {n: np.zeros((count, *p.decoded_shape), np.float32) for n, p in files.items()}
+    good = np.zeros(count, bool)
+    for i, decoded in _decoded(tf.data.Dataset.range(count), files, cells, count).batch(256).as_numpy_iterator():
+        at = i[i >= 0]
+        good[at] = True
+        for name, values in decoded.items():
+            kept[name][at] = values[i >= 0]
+    with tf.device("CPU"):  # rows travel to the accelerator a batch at a time
+        return tf.constant(good), {n: tf.constant(v) for n, v in kept.items()}
 
 
 def _shuffled(i, count, seed, epoch):
@@ -67,9 +88,9 @@ def _shuffled(i, count, seed, epoch):
     return tf.random.experimental.index_shuffle(i, seed=key, max_index=tf.constant(count - 1, tf.int64))
 
 
-def _augmented(preprocessor, method, tensor, seed, epoch, i):
+def _augmented(preprocessor, method, batch, key):
     augment = getattr(preprocessor, method, None)
-    return tensor if augment is None else augment(tensor, tf.stack([seed + 1_000_003 * tf.convert_to_tensor(epoch), i]))
+    return batch if augment is None else augment(batch, key)
 
 
 def _constants(cell):

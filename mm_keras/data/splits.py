@@ -19,8 +19,10 @@ def draw_splits(count, shares, seed, labels=None, groups=None):
         seed: Of the draw.
         labels: Class of each row, or `None`.
         groups: Group of each row, or `None`; rows of one group share a split.
+
     Returns:
         String array `(count,)`.
+
     Raises:
         DataError: When the shares are no shares or there are too few groups.
     """

@@ -22,6 +22,7 @@ def read_table(source):
     Args:
         source: A path ending in `.csv`, `.tsv`, `.jsonl` or `.parquet`, or a DataFrame (paths relative to the
             working directory).
+
     Raises:
         DataError: When the file is absent, of another kind, or not readable.
     """

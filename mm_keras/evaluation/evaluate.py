@@ -60,8 +60,10 @@ def evaluate(run, rows=None, *, subsets=True, out=None, seed=0):
         subsets: Whether to score every non-empty subset of the inputs too; the others are blanked.
         out: Folder for the two files. Defaults to the run's.
         seed: Of the bootstrap.
+
     Returns:
         An `Evaluation`.
+
     Raises:
         DataError: When there are no rows.
     """

@@ -13,6 +13,7 @@ def score_classification(labels, probabilities, seed=0):
         labels: Int array `(rows,)` of class numbers.
         probabilities: Float array `(rows, classes)`.
         seed: Of the bootstrap.
+
     Returns:
         `{metric: {"value": v, "low": l, "high": h}}` of `accuracy`, `balanced_accuracy` (mean recall of the classes that
         occur), `macro_f1` (over classes that occur or are predicted) and `log_loss` (natural; probabilities clipped at
@@ -44,6 +45,7 @@ def score_regression(targets, values, seed=0):
     Args:
         targets, values: Float arrays `(rows,)` in the task's unit.
         seed: Of the bootstrap.
+
     Returns:
         As `score_classification`, of `mae`, `rmse` (both in the task's unit) and `r2`. A target without spread has an
         `r2` of 0, or of 1 when every value is exact.

@@ -20,6 +20,7 @@ def predict(run, examples, *, batch_size=64):
         examples: One example `{field: value}` or a sequence of them; a `Rows`; or the path of a manifest or a
             DataFrame. Labels are not needed.
         batch_size: Rows at a time.
+
     Returns:
         DataFrame, one line an example: `id`, each task's prediction, for classes also the probability of each, and
         `error`: empty, or what was wrong with the row. A bad value of an example counts as missing and is named; a

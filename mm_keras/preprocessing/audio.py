@@ -86,15 +86,16 @@ class AudioPreprocessor:
         )
         return tf.reshape(tf.math.log1p(mel / FLOOR) / 10.0, [-1, *self.tensor.shape])
 
-    def augment(self, waveform, seed):
-        """One row in training: a random shift in time, silence moving in."""
+    def augment(self, batch, seed):
+        """Batch in training: each waveform is shifted in time at random, silence moving in."""
         shift = round(self.spec.shift_ms * self.spec.sampling_rate / 1000)
         if shift:
-            start = tf.random.stateless_uniform([], seed, 0, 2 * shift + 1, tf.int32)
-            waveform = tf.ensure_shape(tf.pad(waveform, [[shift, shift]])[start : start + self.samples], [self.samples])
-        return waveform
+            start = tf.random.stateless_uniform([tf.shape(batch)[0], 1], seed, 0, 2 * shift + 1, tf.int32)
+            padded = tf.pad(batch, [[0, 0], [shift, shift]])
+            batch = tf.gather(padded, start + tf.range(self.samples), axis=1, batch_dims=1)
+        return batch
 
-    def augment_batch(self, log_mel, seed):
+    def augment_finished(self, log_mel, seed):
         """Batch in training: one block of frames and one block of mel bands of each row are blanked."""
         if self.spec.mask:
             for axis, size in ((1, self.tensor.shape[0]), (2, self.tensor.shape[1])):

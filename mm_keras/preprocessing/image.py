@@ -3,8 +3,11 @@
 import numpy as np
 import tensorflow as tf
 
-from mm_keras.preprocessing.picture import decode_rgba
+from mm_keras.preprocessing.picture import decode_color, decode_rgba
 from mm_keras.recipe import TensorInfo
+
+# Luma of ITU-R BT.601, section 2.5.1, as Pillow's conversion to "L".
+GREY = (0.299, 0.587, 0.114)
 
 
 class ImagePreprocessor:
@@ -52,19 +55,19 @@ class ImagePreprocessor:
         return batch
 
     def _pixels(self, contents):
-        rgba = decode_rgba(contents)
-        color, alpha = rgba[..., :3], rgba[..., 3:]
         if self.spec.channels == 4:
-            pixels = rgba
+            pixels = decode_rgba(contents)
         else:
-            pixels = color * alpha + self.spec.background / 255 * (1.0 - alpha)
+            pixels = decode_color(contents, self.spec.background / 255)
         if self.spec.channels == 1:
-            pixels = tf.image.rgb_to_grayscale(pixels)
+            pixels = tf.reduce_sum(pixels * GREY, axis=-1, keepdims=True)
+        same = tf.reduce_all(tf.equal(tf.shape(pixels)[:2], self.spec.size))
+        return tf.cond(same, lambda: pixels, lambda: tf.clip_by_value(self._resized(pixels), 0.0, 1.0))
+
+    def _resized(self, pixels):
         if self.spec.resize == "pad":
-            pixels = self._padded(pixels)
-        else:
-            pixels = tf.image.resize(pixels, self.spec.size, antialias=True)
-        return tf.clip_by_value(pixels, 0.0, 1.0)
+            return self._padded(pixels)
+        return tf.image.resize(pixels, self.spec.size, antialias=True)
 
     def _padded(self, pixels):
         # `tf.image.resize_with_pad` fails where a side of a very flat picture rounds to zero.
@@ -73,18 +76,23 @@ class ImagePreprocessor:
         top, left = tf.unstack((self.spec.size - inner) // 2)
         return tf.image.pad_to_bounding_box(tf.image.resize(pixels, inner, antialias=True), top, left, *self.spec.size)
 
-    def augment(self, pixels, seed):
-        """One row in training: a random shift on a border that repeats the edge, and a random mirror."""
-        height, width, channels = self.tensor.shape
+    def augment(self, batch, seed):
+        """Batch in training: each picture is shifted on a border that repeats its edge, and mirrored, at random."""
+        height, width, _ = self.tensor.shape
+        rows = tf.shape(batch)[0]
         if self.spec.shift:
             dy, dx = (round(self.spec.shift * side) for side in (height, width))
-            blank = tf.reduce_all(tf.equal(pixels, 0.0))
-            padded = tf.pad(pixels, [[dy, dy], [dx, dx], [0, 0]], "SYMMETRIC")
-            shifted = tf.image.stateless_random_crop(padded, (height, width, channels), seed)
-            pixels = tf.where(blank, pixels, shifted)
+            start = tf.cast(tf.random.stateless_uniform([rows, 2], seed) * (2 * dy + 1, 2 * dx + 1), tf.int32)
+            batch = tf.pad(batch, [[0, 0], [dy, dy], [dx, dx], [0, 0]], "SYMMETRIC")
+            batch = tf.gather(batch, start[:, :1] + tf.range(height), axis=1, batch_dims=1)
+            # Columns by the transposed picture: two plain gathers, whatever the shift of each row.
+            batch = tf.transpose(batch, [0, 2, 1, 3])
+            batch = tf.gather(batch, start[:, 1:] + tf.range(width), axis=1, batch_dims=1)
+            batch = tf.transpose(batch, [0, 2, 1, 3])
         if self.spec.flip:
-            pixels = tf.image.stateless_random_flip_left_right(pixels, seed + 1)
-        return pixels
+            mirrored = tf.random.stateless_uniform([rows, 1, 1, 1], seed + 1) < 0.5
+            batch = tf.where(mirrored, tf.reverse(batch, [2]), batch)
+        return batch
 
     def draw(self, tensor):
         """Returns uint8 `(height, width, 3 or 4)` for a person to look at."""

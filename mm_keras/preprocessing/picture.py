@@ -27,16 +27,61 @@ def decode_rgba(contents):
     return tf.cast(tf.ensure_shape(decoded, [None, None, 4]), tf.float32) / 255.0
 
 
+def decode_color(contents, background):
+    """Returns float32 `(height, width, 3)` in [0, 1], transparency composited on a grey level.
+
+    Equal to compositing `decode_rgba`, without its detours for the opaque files that most pictures are.
+
+    Args:
+        contents: Scalar string, the bytes of the file.
+        background: Grey level in [0, 1].
+
+    Raises:
+        InvalidArgumentError: As `decode_rgba`.
+    """
+    head = tf.strings.substr(contents, 0, 41)
+    ints = tf.cast(tf.io.decode_raw(tf.strings.join([head, b"\0" * 41]), tf.uint8), tf.int32)
+    # 8 bits, grey or RGB, at most 4095 x 4095, and the pixels right behind the header: no clear colour between.
+    plain_png = tf.reduce_all(tf.equal(tf.gather(ints, _PLAIN_AT), _PLAIN))
+    plain_png &= tf.reduce_all(tf.gather(ints, (18, 22)) < 16) & (tf.equal(ints[25], 0) | tf.equal(ints[25], 2))
+
+    def composited():
+        rgba = decode_rgba(contents)
+        return rgba[..., :3] * rgba[..., 3:] + background * (1.0 - rgba[..., 3:])
+
+    def opaque(pixels):
+        return tf.cast(tf.ensure_shape(pixels, [None, None, 3]), tf.float32) / 255.0
+
+    kind = tf.where(plain_png, 0, tf.where(tf.equal(tf.strings.substr(head, 0, 3), b"\xff\xd8\xff"), 1, 2))
+    return tf.switch_case(
+        kind,
+        [
+            lambda: opaque(tf.io.decode_png(contents, channels=3)),
+            lambda: opaque(_jpeg_rgb(contents)),
+            composited,
+        ],
+    )
+
+
+# Bytes of a PNG: signature and IHDR, the high bytes of width and height, the bit depth, and `IDAT`.
+_PLAIN_AT = (*range(16), 16, 17, 20, 21, 24, *range(37, 41))
+_PLAIN = (*b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", 0, 0, 0, 0, 8, *b"IDAT")
+
+
 def _unknown():
     with tf.control_dependencies([tf.debugging.Assert(False, ["not a JPEG, PNG, GIF or BMP"])]):
         return tf.zeros([0, 0, 4], tf.uint8)
 
 
 def _jpeg(contents):
+    return _rgba(_jpeg_rgb(contents))
+
+
+def _jpeg_rgb(contents):
     height, width, _ = tf.unstack(tf.image.extract_jpeg_shape(contents))
     with tf.control_dependencies([_size_allowed(height, width)]):
         # The accurate transform is the one of Pillow and of phones; the default is off by up to 4 of 255.
-        return _rgba(tf.io.decode_jpeg(contents, channels=3, dct_method="INTEGER_ACCURATE"))
+        return tf.io.decode_jpeg(contents, channels=3, dct_method="INTEGER_ACCURATE")
 
 
 def _png(contents):

@@ -124,6 +124,8 @@ class Training(Part):
         auxiliary: Weight of a loss on each input's own head, thrown away after training. It keeps a slow modality
             learning beside a fast one. Defaults to `0.0`, no such heads.
         precision: `"float32"`, `"mixed_float16"` or `"mixed_bfloat16"`.
+        cache_gb: Decoded pictures and sounds of a split are kept in memory when they take no more than this; larger
+            splits are read and decoded anew in every epoch, in flat memory.
         seed: Of splits, initial weights, order, augmentation and dropout.
     """
 
@@ -135,6 +137,7 @@ class Training(Part):
     modality_dropout: Share = 0.2
     auxiliary: Annotated[float, Field(ge=0.0)] = 0.0
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    cache_gb: Annotated[float, Field(ge=0.0)] = 1.0
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
 

@@ -32,10 +32,12 @@ def fit(recipe, data, out, *, verbose=True, callbacks=()):
         out: The run folder; made if absent, refused if it holds a run.
         verbose: Whether to print progress. Defaults to `True`.
         callbacks: More `keras.callbacks.Callback`s.
+
     Returns:
         The `Run`, with the weights of the best validation epoch (of the last one when there are no validation rows).
         Its folder holds `recipe.yaml`, `assets/`, `model.keras`, `history.csv`, `quarantine.csv`, `rows.parquet` (the
         rows and their splits), `examples.parquet` (some rows with their files' bytes), `logs/` and `run.json`.
+
     Raises:
         DataError: When the folder holds a run, or there are no training rows.
         FloatingPointError: When the loss is no longer a number.
@@ -172,6 +174,7 @@ class Trainer:
             training=epoch is not None,
             seed=self.recipe.training.seed,
             epoch=epoch,
+            cache_bytes=int(self.recipe.training.cache_gb * 2**30),
         )
 
 

@@ -116,15 +116,14 @@ def test_bad_sounds_become_silence_and_are_told():
 def test_a_shift_moves_the_waveform_and_lets_silence_in():
     p = build_preprocessor("voice", parts.Audio(seconds=0.01, sampling_rate=1000, max_hz=400, hop_ms=1, shift_ms=2))
     waveform = np.arange(1, 11, dtype=np.float32)
-    seeds = tf.stack([tf.range(100), tf.ones(100, tf.int32)], 1)
-    moved = tf.map_fn(lambda seed: p.augment(tf.constant(waveform), seed), seeds, fn_output_signature=tf.float32)
+    moved = p.augment(tf.constant(np.stack([waveform] * 100)), tf.constant([3, 1]))
     expected = {tuple(np.pad(waveform, 2)[at : at + 10]) for at in range(5)}
     assert {tuple(row) for row in moved.numpy()} == expected
 
 
 def test_masks_blank_one_block_of_frames_and_one_of_bands():
     p = build_preprocessor("voice", parts.Audio(seconds=0.2, sampling_rate=8000, num_mel_bins=10, mask=0.5))
-    masked = p.augment_batch(tf.ones([400, 20, 10]), tf.constant([1, 2])).numpy()
+    masked = p.augment_finished(tf.ones([400, 20, 10]), tf.constant([1, 2])).numpy()
     np.testing.assert_array_equal(np.unique(masked), [0, 1])
     for axis, size in ((2, 20), (1, 10)):
         kept = masked.max(axis=axis)  # (rows, size)

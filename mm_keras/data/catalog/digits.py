@@ -54,6 +54,7 @@ def make_digits(folder, seed=0, rows=None):
         folder: Where to write; made if absent.
         seed: Of noise, errors and splits.
         rows: How many rows, in proportion to the classes. Defaults to all 1797.
+
     Returns:
         Path of the manifest.
     """
