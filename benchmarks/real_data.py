@@ -69,11 +69,15 @@ def collect(recipe, tables, home, combinations, verbose):
     scores = {}
     for c, folds in parts.items():
         labels = np.array([number[label] for fold in folds for label in fold[0]])
-        scores[c] = {**score_classification(labels, np.concatenate([f[1] for f in folds]))["accuracy"], "n": len(labels)}
+        scores[c] = {
+            **score_classification(labels, np.concatenate([f[1] for f in folds]))["accuracy"],
+            "n": len(labels),
+        }
     return scores
 
 
 def main():
+    """Runs the command line above."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=sorted(p.stem for p in (HERE / "recipes").glob("*.yaml")))
     parser.add_argument("--data", type=Path, required=True)
@@ -95,7 +99,10 @@ def main():
         single = recipe.without(*(n for n in names if n != name))
         score = collect(single, tables, home, [(name,)], args.verbose)[(name,)]
         result["alone"][name] = round(score["value"], 4)
-        print(f"{name} alone: {score['value']:.4f} [{score['low']:.4f}, {score['high']:.4f}]  {time.time() - began:.0f} s", flush=True)
+        print(
+            f"{name} alone: {score['value']:.4f} [{score['low']:.4f}, {score['high']:.4f}] {time.time() - began:.0f} s",
+            flush=True,
+        )
     if args.only != "alone":
         pairs = list(itertools.combinations(names, 2)) if len(names) > 2 else []
         singles = [(n,) for n in names]
@@ -104,7 +111,12 @@ def main():
             print(f"fused model given {' + '.join(c)}: {s['value']:.4f} [{s['low']:.4f}, {s['high']:.4f}]")
         result["pairs"] = {"+".join(p): round(scores[p]["value"], 4) for p in pairs}
         whole = scores[tuple(names)]
-        result |= {"fused": round(whole["value"], 4), "low": round(whole["low"], 4), "high": round(whole["high"], 4), "n": whole["n"]}
+        result |= {
+            "fused": round(whole["value"], 4),
+            "low": round(whole["low"], 4),
+            "high": round(whole["high"], 4),
+            "n": whole["n"],
+        }
     result["seconds"] = round(time.time() - began, 1)
     print(json.dumps(result))
 

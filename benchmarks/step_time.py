@@ -32,6 +32,7 @@ BATCH = 32
 
 
 def residual(x, width):
+    """Two convolutions and a shortcut."""
     shortcut = x
     if x.shape[-1] != width:
         shortcut = layers.BatchNormalization(momentum=0.9)(layers.Conv2D(width, 1, use_bias=False)(x))
@@ -42,6 +43,7 @@ def residual(x, width):
 
 
 def pool(x):
+    """Mean and maximum over the steps."""
     return layers.Concatenate()([layers.GlobalAveragePooling1D()(x), layers.GlobalMaxPooling1D()(x)])
 
 
@@ -94,7 +96,9 @@ def hand_written_data(table, home, vocabulary):
     )
     numbers = table[["seconds", "holes"]].apply(pd.to_numeric)
     numbers = ((numbers - numbers.mean()) / numbers.std()).fillna(0.0)
-    card = np.concatenate([numbers, pd.get_dummies(table[["key_row", "key_column"]]).to_numpy()], axis=1).astype(np.float32)
+    card = np.concatenate([numbers, pd.get_dummies(table[["key_row", "key_column"]]).to_numpy()], axis=1).astype(
+        np.float32
+    )
     magnitude = pd.to_numeric(table["magnitude"]).to_numpy(np.float32)
     columns = {
         "scan": [str(home / p) for p in table["scan"]],
@@ -129,6 +133,7 @@ def hand_written_data(table, home, vocabulary):
 
 
 def by_hand(manifest, vocabulary):
+    """Returns the hand-written model, compiled, and its data."""
     table = pd.read_csv(manifest, dtype=str, keep_default_na=False)
     table = table[table["split"] == "train"].reset_index(drop=True)
     data, columns = hand_written_data(table, manifest.parent, vocabulary)
@@ -142,6 +147,7 @@ def by_hand(manifest, vocabulary):
 
 
 def ours(manifest):
+    """Returns the network that `mm.fit` trains, compiled, its data, and the preprocessors."""
     recipe = mm.load_recipe(manifest.parent / "recipe.yaml")
     # The hand-written script has no auxiliary heads; without them both train the same layers.
     recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"auxiliary": 0.0})})
@@ -152,6 +158,7 @@ def ours(manifest):
 
 
 def main():
+    """Runs the command line above."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--epochs", type=int, default=2)
@@ -172,10 +179,21 @@ def main():
                 began = time.perf_counter()
                 network.fit(data, epochs=args.epochs, verbose=0, shuffle=False)
                 times[name].append((time.perf_counter() - began) / (args.epochs * steps))
-            print(f"round {turn + 1}: " + ", ".join(f"{n} {1000 * t[-1]:.2f} ms/step" for n, t in times.items()), flush=True)
+            print(
+                f"round {turn + 1}: " + ", ".join(f"{n} {1000 * t[-1]:.2f} ms/step" for n, t in times.items()),
+                flush=True,
+            )
     medians = {name: float(np.median(t)) for name, t in times.items()}
     ratio = medians["mm_keras"] / medians["by hand"]
-    print(json.dumps({"ratio": round(ratio, 3), **{f"{n} ms": round(1000 * t, 3) for n, t in medians.items()}, "rounds": args.rounds}))
+    print(
+        json.dumps(
+            {
+                "ratio": round(ratio, 3),
+                **{f"{n} ms": round(1000 * t, 3) for n, t in medians.items()},
+                "rounds": args.rounds,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -151,7 +151,7 @@ def doctor():
 
 
 def _print_scores(evaluation):
-    for task, kind in evaluation.kinds.items():
+    for task in evaluation.kinds:
         for metric, s in evaluation.metrics[task].items():
             console.print(f"{task} {metric}: {s['value']:.4f} \\[{s['low']:.4f}, {s['high']:.4f}]", highlight=False)
     _print_frame(evaluation.table().reset_index(), f"{evaluation.metrics['n']} rows, 95 % intervals")
@@ -172,5 +172,7 @@ def main():
     try:
         app()
     except (RecipeError, DataError, ExportError) as error:
-        Console(stderr=True, width=200).print(f"[red]{type(error).__name__}[/red]: {escape(str(error))}", highlight=False)
+        Console(stderr=True, width=200).print(
+            f"[red]{type(error).__name__}[/red]: {escape(str(error))}", highlight=False
+        )
         sys.exit(2)

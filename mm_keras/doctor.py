@@ -28,7 +28,12 @@ def diagnose():
     import tensorflow as tf
 
     rows.append(("keras backend", keras.backend.backend(), "needs tensorflow for data, export and explanation"))
-    gpus = [tf.config.experimental.get_device_details(d).get("device_name", d.name) for d in tf.config.list_physical_devices("GPU")]
+    gpus = [
+        tf.config.experimental.get_device_details(d).get("device_name", d.name)
+        for d in tf.config.list_physical_devices("GPU")
+    ]
     rows.append(("GPU", ", ".join(gpus) or "none seen", "training"))
-    rows.append(("tensorflow_model_server", shutil.which("tensorflow_model_server") or "absent", "optional: real server"))
+    rows.append(
+        ("tensorflow_model_server", shutil.which("tensorflow_model_server") or "absent", "optional: real server")
+    )
     return rows

@@ -80,7 +80,12 @@ def load(source, recipe, *, root=None, split=(0.8, 0.1, 0.1), seed=None, max_bad
     quarantine = Quarantine(name, ids)
     if "id" in table:
         twice = np.flatnonzero(pd.Series(ids).duplicated() | (ids == ""))
-        quarantine.add(twice, "id", ids[twice], ["the id is empty" if ids[r] == "" else "an earlier row has this id" for r in twice])
+        quarantine.add(
+            twice,
+            "id",
+            ids[twice],
+            ["the id is empty" if ids[r] == "" else "an earlier row has this id" for r in twice],
+        )
 
     cells, vectors = {}, {}
     for key, spec in recipe.inputs.items():
@@ -169,7 +174,13 @@ def _read_arrays(key, column, values, root, name, quarantine):
     return np.stack([blank if a is None else a for a in arrays])
 
 
-_READ = {"image": _read_files, "audio": _read_files, "text": _read_text, "tabular": _read_tabular, "vector": _read_vector}
+_READ = {
+    "image": _read_files,
+    "audio": _read_files,
+    "text": _read_text,
+    "tabular": _read_tabular,
+    "vector": _read_vector,
+}
 
 
 def _check_anything(cells, quarantine):

@@ -51,7 +51,7 @@ class Quarantine:
         if count > most * len(self.ids):
             first = "; ".join(f"row {r} ({i}), {c}: {why}" for r, i, c, _, why in sorted(self.faults)[:5])
             raise DataError(
-                f"{self.name}: {count} of {len(self.ids)} rows are bad, more than max_bad={most:g} allows. First: {first}"
+                f"{self.name}: {count} of {len(self.ids)} rows are bad, more than max_bad={most:g}. First: {first}"
             )
 
 
@@ -70,7 +70,9 @@ def file_faults(preprocessor, paths):
             faults[row] = "the file is empty"
     rows = np.array([r for r, p in enumerate(paths) if p and r not in faults], np.int64)
     if len(rows):
-        attempt = guarded(lambda raw: preprocessor.decode(preprocessor.read(raw["path"])), tf.zeros(preprocessor.decoded_shape))
+        attempt = guarded(
+            lambda raw: preprocessor.decode(preprocessor.read(raw["path"])), tf.zeros(preprocessor.decoded_shape)
+        )
         files = tf.data.Dataset.from_tensor_slices(np.asarray(paths, dtype=str)[rows])
         checked = files.map(lambda path: attempt({"path": path})[1], num_parallel_calls=tf.data.AUTOTUNE).batch(256)
         fine = np.concatenate(list(checked.as_numpy_iterator()))

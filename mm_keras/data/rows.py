@@ -66,7 +66,9 @@ class Rows:
         if isinstance(row, str):
             found = np.flatnonzero(self.ids == row)
             if not len(found):
-                raise DataError(f"no row has the id {row!r}.{nearest(row, self.ids[:10_000])} Ids: {list(self.ids[:3])} ..")
+                raise DataError(
+                    f"no row has the id {row!r}.{nearest(row, self.ids[:10_000])} Ids: {list(self.ids[:3])} .."
+                )
             return int(found[0])
         if not -len(self) <= row < len(self):
             raise DataError(f"row must be between 0 and {len(self) - 1}. Received: {row}")

@@ -41,14 +41,14 @@ def draw_splits(count, shares, seed, labels=None, groups=None):
 def _take(rows, share, seed, labels, groups):
     own = None if labels is None else labels[rows]
     if groups is None:
-        size = max(int(round(share * len(rows))), 1)
+        size = max(round(share * len(rows)), 1)
         if own is not None and (np.unique(own, return_counts=True)[1].min() < 2 or size < len(np.unique(own))):
             own = None  # too few rows of a class to keep it in proportion
         return train_test_split(rows, test_size=size, random_state=seed, stratify=own)[1]
     units = groups[rows]
     if len(np.unique(units)) < 2:
         raise DataError(f"cannot split: all {len(rows)} rows are of one group, {units[0]!r}.")
-    folds = min(int(round(1 / share)), len(np.unique(units)))
+    folds = min(round(1 / share), len(np.unique(units)))
     if own is not None and folds >= 2:
         splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
         try:

@@ -66,7 +66,7 @@ def _text(value):
 
 
 def as_numbers(column):
-    """Returns `(float64 array, bool array of cells that are no finite number)`; empty cells and `nan` are NaN, not bad."""
+    """Returns `(float64 array, bool array: is the cell no finite number)`; empty cells and `nan` are NaN, not bad."""
     if pd.api.types.is_numeric_dtype(column):
         values = column.to_numpy(np.float64, na_value=np.nan)
         return values, np.isinf(values)

@@ -15,8 +15,8 @@ def score_classification(labels, probabilities, seed=0):
         seed: Of the bootstrap.
 
     Returns:
-        `{metric: {"value": v, "low": l, "high": h}}` of `accuracy`, `balanced_accuracy` (mean recall of the classes that
-        occur), `macro_f1` (over classes that occur or are predicted) and `log_loss` (natural; probabilities clipped at
+        `{metric: {"value": v, "low": l, "high": h}}` of `accuracy`, `balanced_accuracy` (mean recall of the classes
+        that occur), `macro_f1` (over classes that occur or are predicted) and `log_loss` (natural; probabilities clipped at
         1e-7). The values are scikit-learn's; the intervals are percentiles over rows drawn with replacement.
     """
     rows, classes = probabilities.shape
@@ -43,7 +43,8 @@ def score_regression(targets, values, seed=0):
     """Scores numbers.
 
     Args:
-        targets, values: Float arrays `(rows,)` in the task's unit.
+        targets: Float array `(rows,)` in the task's unit.
+        values: The same, predicted.
         seed: Of the bootstrap.
 
     Returns:
@@ -65,7 +66,7 @@ def score_regression(targets, values, seed=0):
 
 
 def with_intervals(values, rows, seed):
-    """Evaluates `values(weights (draws, rows)) -> {metric: (draws,)}` on the rows and on bootstrap resamples of them."""
+    """Evaluates `values(weights (draws, rows)) -> {metric: (draws,)}` on the rows and on bootstrap resamples."""
     point = values(np.ones((1, rows)))
     rng = np.random.default_rng(seed)
     draws = rng.multinomial(rows, np.full(rows, 1.0 / rows), size=RESAMPLES).astype(np.float64)

@@ -96,7 +96,7 @@ def _write_and_prove(run, folder, kinds, evidence, max_drop, say):
             for kind, seconds in conversion.wait().items():
                 say(f"LiteRT: converted {kind} in {seconds:.1f} s")
             runtime = children.enter_context(start_runtime(litert, kinds, evidence))
-        checks, details["ops"] = proof.finish(reference)
+        checks, details["ops"] = proof.finish(model, reference)
         say(f"SavedModel: {len(checks)} comparisons through the C++ loader in {proof.child.seconds:.1f} s")
         if is_mixed:
             checks += precision_checks(run, evidence, reference)

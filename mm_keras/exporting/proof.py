@@ -16,7 +16,7 @@ from mm_keras.exporting.parity import (
     reference_outputs,
 )
 from mm_keras.exporting.quality import int8_checks
-from mm_keras.exporting.sample import Sample
+from mm_keras.exporting.sample import Sample, encode_raw
 
 PRECISION_TOLERANCE = 0.2
 
@@ -56,7 +56,7 @@ class SavedModelProof:
         self.run, self.subsets, self.rows = run, evidence.subsets, evidence.rows
         raw, tensors = evidence.sample.raw, {n: t[: self.rows] for n, t in evidence.sample.tensors.items()}
         count = len(next(iter(raw.values())))
-        self.raw_rows = [count, *[-(-count // 8)] * (len(self.subsets) - 1)]
+        self.raw, self.raw_rows = raw, [count, *[-(-count // 8)] * (len(self.subsets) - 1)]
         requests = [("tensors", blank_others(tensors, s)) for s in self.subsets]
         for subset, size in zip(self.subsets, self.raw_rows, strict=True):
             few = {f: v[:size] for f, v in raw.items()}
@@ -74,17 +74,30 @@ class SavedModelProof:
     def __exit__(self, *error):
         self.child.__exit__(*error)
 
-    def finish(self, reference):
+    def raw_reference(self, model):
+        """Returns `[{output: array}]` of the Keras model for each subset, on raw rows in batches as the loader gets them.
+
+        The spectrum of a batch of another size is rounded otherwise, which its logarithm makes visible.
+        """
+        results = []
+        for size, subsets in ((self.raw_rows[0], self.subsets[:1]), (self.raw_rows[-1], self.subsets[1:])):
+            tensors, _ = encode_raw(self.run, {f: v[:size] for f, v in self.raw.items()})
+            results += reference_outputs(model, tensors, subsets, size)
+        return results
+
+    def finish(self, model, reference):
         """Waits; returns `(checks, ops)`.
 
         Args:
-            reference: `[{output: array}]` of the Keras model for each subset.
+            model: The float32 Keras model.
+            reference: `[{output: array}]` of it for each subset of model tensors.
         """
-        answer = self.child.wait()
+        raw_reference, answer = self.raw_reference(model), self.child.wait()
         results, checks = iter(answer["results"]), []
-        for signature, sizes in (("tensors", [self.rows] * len(self.subsets)), ("serving_default", self.raw_rows)):
-            for subset, size, wanted in zip(self.subsets, sizes, reference, strict=True):
-                outputs, wanted = next(results), {k: v[:size] for k, v in wanted.items()}
+        for signature, references in (("tensors", reference), ("serving_default", raw_reference)):
+            for subset, wanted in zip(self.subsets, references, strict=True):
+                outputs = next(results)
+                wanted = {k: v[: self.rows] if signature == "tensors" else v for k, v in wanted.items()}
                 checks += compare_outputs("SavedModel", signature, subset, outputs, wanted, SAVED_MODEL_TOLERANCE)
                 checks += compare_labels(signature, subset, outputs, wanted, self.run.tasks)
         served = {name: next(results) for name in self.bad}

@@ -52,12 +52,18 @@ def draw_sample(run, rows, count, raw_count=0, seed=0):
         raw = raw_batch(run.preprocessors, [rows.example(int(i)) for i in chosen[start : start + _CHUNK]])
         if start < raw_count:
             kept.append({f: v[: raw_count - start] for f, v in raw.items()})
-        with tf.device("/CPU:0"):
-            encoded, ok = run.preprocess({f: tf.convert_to_tensor(v) for f, v in raw.items()})
-        tensors.append({n: t.numpy() for n, t in encoded.items()})
-        fine.append({n: o.numpy() for n, o in ok.items()})
+        encoded, ok = encode_raw(run, raw)
+        tensors.append(encoded)
+        fine.append(ok)
     targets = {name: _targets(name, task, rows, chosen) for name, task in run.tasks.items()}
     return Sample(_join(kept), _join(tensors), _join(fine), targets)
+
+
+def encode_raw(run, raw):
+    """Returns `({input: tensor array}, {input: ok})` of a raw batch, computed on the CPU as a server does."""
+    with tf.device("/CPU:0"):
+        tensors, fine = run.preprocess({f: tf.convert_to_tensor(v) for f, v in raw.items()})
+    return {n: t.numpy() for n, t in tensors.items()}, {n: ok.numpy() for n, ok in fine.items()}
 
 
 def _targets(name, task, rows, chosen):

@@ -10,7 +10,8 @@ Every preprocessor has the same face. `name` and `spec` come from the recipe; th
 - `row_wise`: whether `decode` works on one row and may raise, giving `decoded_shape`; else it takes a whole batch;
 - `finish(batch)`: a batch of decoded tensors -> the model tensor;
 - `check(raw)`: for rows that cannot raise, a bool per row: is the value one that `decode` can take?
-- `augment(batch, seed)`, `augment_finished(batch, seed)`: random changes in training, before and after `finish`; optional;
+- `augment(batch, seed)`, `augment_finished(batch, seed)`: random changes in training, before and after `finish`,
+  optional;
 - `tensor`: the `TensorInfo` of the model tensor;
 - `draw(tensor)`: what a person looks at.
 """

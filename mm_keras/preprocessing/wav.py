@@ -16,7 +16,8 @@ _PLAIN_AT = tuple(range(10)) + tuple(range(22, 28))
 _PLAIN = tuple(b"fmt \x10\0\0\0\x01\0" + b"\x10\0data")
 # Weights of the bytes 12..43 that give channels, rate and the length of the samples.
 _FIELDS = tuple(
-    tuple(256 ** (i - at) if at <= i < at + width else 0 for i in range(32)) for at, width in ((10, 2), (12, 4), (28, 3))
+    tuple(256 ** (i - at) if at <= i < at + width else 0 for i in range(32))
+    for at, width in ((10, 2), (12, 4), (28, 3))
 )
 
 

@@ -48,5 +48,5 @@ class StopOnNaN(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if not np.isfinite(logs["loss"]):
             raise FloatingPointError(
-                f"the loss is {logs['loss']} at batch {batch}. Lower `training.learning_rate`, or use precision float32."
+                f"the loss is {logs['loss']} at batch {batch}. Lower `training.learning_rate` or use float32."
             )

@@ -76,7 +76,7 @@ class Examples:
 
 
 def save_examples(folder, preprocessors, data):
-    """Writes `examples.parquet`: up to 256 rows, 64 MiB, of validation first, then training, with their files' bytes."""
+    """Writes `examples.parquet`: up to 256 rows, 64 MiB, validation before training, with their files' bytes."""
     rows = data.rows
     rank = np.array([{"validation": 0, "train": 1}.get(s, 2) for s in rows.splits])
     order = [int(i) for i in np.argsort(rank, kind="stable") if rank[i] < 2][:MOST_ROWS]

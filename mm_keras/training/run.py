@@ -51,7 +51,9 @@ class Run:
     def forward(self):
         """`{input: model tensor}` -> `{task: output}`, compiled once for any number of rows."""
         specs = {n: tf.TensorSpec([None, *t.shape], t.dtype, name=n) for n, t in self.tensors.items()}
-        return tf.function(lambda tensors: self.model(tensors, training=False), input_signature=[specs], autograph=False)
+        return tf.function(
+            lambda tensors: self.model(tensors, training=False), input_signature=[specs], autograph=False
+        )
 
     def rows(self, split):
         """Returns the `Rows` of one split, as they were when the run was trained."""
@@ -112,7 +114,9 @@ def load_run(source):
         return source
     folder = Path(source)
     if not (folder / "model.keras").is_file():
-        raise DataError(f"{folder}: not a run folder; it holds no model.keras. `mm-keras fit --out {folder}` makes one.")
+        raise DataError(
+            f"{folder}: not a run folder; it holds no model.keras. `mm-keras fit --out {folder}` makes one."
+        )
     recipe, preprocessors, tasks = load_assets(folder)
     # Layers must be registered before Keras reads their names; the registry imports its entries only when resolved.
     from mm_keras.model import build_model  # noqa: F401

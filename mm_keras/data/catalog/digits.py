@@ -17,7 +17,7 @@ HIGH_HZ = {"left": 1209, "centre": 1336, "right": 1477}
 KEYS = {0: ("bottom", "centre")} | {
     d: (("top", "upper", "lower")[(d - 1) // 3], ("left", "centre", "right")[(d - 1) % 3]) for d in range(1, 10)
 }
-# Minutes of ink and strokes that a digit takes to write; only their differences matter.
+# Pen strokes and closed loops of each digit as it is usually written.
 STROKES = (1, 1, 1, 1, 2, 2, 1, 1, 1, 1)
 HOLES = (1, 0, 0, 0, 0, 0, 1, 0, 2, 1)
 
@@ -28,14 +28,17 @@ RECIPE = """\
 # The built-in digits: four bad witnesses of one digit.
 inputs:
   scan: {kind: image, size: [16, 16], channels: 1, shift: 0.07, encoder: {size: tiny}}
-  tone: {kind: audio, seconds: 0.4, sampling_rate: 8000, window_ms: 64, hop_ms: 32, num_mel_bins: 64, min_hz: 600, max_hz: 1600, encoder: {size: tiny}}
+  tone:
+    {kind: audio, seconds: 0.4, sampling_rate: 8000, window_ms: 64, hop_ms: 32, num_mel_bins: 64, min_hz: 600,
+     max_hz: 1600, encoder: {size: tiny}}
   word: {kind: text, length: 12, vocabulary_size: 400, encoder: {size: tiny}}
   card: {kind: tabular, numeric: [seconds, holes], categorical: [key_row, key_column], encoder: {size: tiny}}
 fusion: {kind: gated, units: 64}
 tasks:
   digit: {kind: classification, classes: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]}
   magnitude: {kind: regression}
-training: {epochs: 20, batch_size: 32, learning_rate: 0.003, modality_dropout: 0.3, auxiliary: 1.0, patience: 8, seed: 7}
+training:
+  {epochs: 20, batch_size: 32, learning_rate: 0.003, modality_dropout: 0.3, auxiliary: 1.0, patience: 8, seed: 7}
 """
 
 
