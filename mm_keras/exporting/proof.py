@@ -75,7 +75,7 @@ class SavedModelProof:
         self.child.__exit__(*error)
 
     def raw_reference(self, model):
-        """Returns `[{output: array}]` of the Keras model for each subset, on raw rows in batches as the loader gets them.
+        """Returns `[{output: array}]` of the Keras model for each subset, on raw rows in the batches the loader gets.
 
         The spectrum of a batch of another size is rounded otherwise, which its logarithm makes visible.
         """
