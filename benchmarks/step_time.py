@@ -153,7 +153,7 @@ def ours(manifest):
     recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"auxiliary": 0.0})})
     data = mm.load(manifest, recipe)
     trainer = Trainer(recipe, *learn(recipe, data))
-    trainer.compile(1000)
+    trainer.compile()
     return trainer.network, trainer.dataset(data.train, tf.Variable(0, dtype=tf.int64)), trainer.preprocessors
 
 

@@ -16,8 +16,8 @@ def score_classification(labels, probabilities, seed=0):
 
     Returns:
         `{metric: {"value": v, "low": l, "high": h}}` of `accuracy`, `balanced_accuracy` (mean recall of the classes
-        that occur), `macro_f1` (over classes that occur or are predicted) and `log_loss` (natural; probabilities clipped at
-        1e-7). The values are scikit-learn's; the intervals are percentiles over rows drawn with replacement.
+        that occur), `macro_f1` (over classes that occur or are predicted) and `log_loss` (natural; probabilities
+        clipped at 1e-7). The values are scikit-learn's; the intervals are percentiles over rows drawn with replacement.
     """
     rows, classes = probabilities.shape
     predicted = probabilities.argmax(axis=1)

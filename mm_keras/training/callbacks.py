@@ -43,10 +43,10 @@ class EpochNumber(keras.callbacks.Callback):
 
 
 class StopOnNaN(keras.callbacks.Callback):
-    """Stops at a loss that is no number, before it spoils the weights further."""
+    """Ends a training whose loss is no number. Looked at once an epoch, so that no step waits for it."""
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_epoch_end(self, epoch, logs=None):
         if not np.isfinite(logs["loss"]):
             raise FloatingPointError(
-                f"the loss is {logs['loss']} at batch {batch}. Lower `training.learning_rate` or use float32."
+                f"the loss is {logs['loss']} in epoch {epoch + 1}. Lower `training.learning_rate` or use float32."
             )
