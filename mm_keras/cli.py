@@ -1,5 +1,6 @@
 """The command line: parses, calls, prints; decides nothing."""
 
+import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -29,9 +30,8 @@ def demo(out: Annotated[Path, typer.Option(help="Folder for data, run, export an
     """Make the built-in digits, train, evaluate, explain, export, and check the export."""
     import shutil
 
-    import mm_keras as mm
-
-    shutil.rmtree(out, ignore_errors=True)
+    mm = _package()
+    shutil.rmtree(out / "run", ignore_errors=True)
     manifest = mm.make_digits(out / "digits")
     recipe = manifest.parent / "recipe.yaml"
     run = mm.fit(recipe, mm.load(manifest, recipe), out / "run")
@@ -57,8 +57,7 @@ def fit(
     max_bad: Annotated[float, typer.Option(help="Share of bad rows above which fitting fails.")] = 0.05,
 ):
     """Train the model of a recipe."""
-    import mm_keras as mm
-
+    mm = _package()
     mm.fit(recipe, mm.load(manifest, recipe, max_bad=max_bad), out)
 
 
@@ -70,8 +69,7 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Folder for metrics.json. Defaults to the run.")] = None,
 ):
     """Score a run, with every subset of its inputs."""
-    import mm_keras as mm
-
+    mm = _package()
     _print_scores(mm.evaluate(run, manifest, subsets=subsets, out=out))
 
 
@@ -82,9 +80,9 @@ def predict(
     out: Annotated[Path, typer.Option(help="The CSV to write.")],
 ):
     """Predict every row of a manifest."""
-    import mm_keras as mm
-
+    mm = _package()
     table = mm.predict(run, manifest)
+    out.parent.mkdir(parents=True, exist_ok=True)
     table.to_csv(out, index=False)
     bad = int((table["error"] != "").sum())
     console.print(f"{len(table)} rows, {bad} of them bad, in {escape(str(out))}")
@@ -100,8 +98,7 @@ def explain(
     method: Annotated[str, typer.Option(help="How the maps are made.")] = "integrated_gradients",
 ):
     """Show what each input, and each part of it, contributed to one prediction."""
-    import mm_keras as mm
-
+    mm = _package()
     run = mm.load_run(run)
     explanation = mm.explain(run, run.example(row), target=target, task=task, method=method)
     explanation.save(out)
@@ -117,8 +114,7 @@ def export(
     int8_max_drop: Annotated[float, typer.Option(help="Accuracy that int8 may lose.")] = 0.01,
 ):
     """Export to TF Serving and LiteRT, proven equal to the trained model."""
-    import mm_keras as mm
-
+    mm = _package()
     bundle = mm.export(run, out, litert=tuple(litert), int8_max_drop=int8_max_drop)
     _print_frame(bundle.table(), "Parity with the trained model")
     console.print(escape(str(bundle.path)))
@@ -142,12 +138,23 @@ def inspect(place: Annotated[Path, typer.Argument(help="A run folder or an expor
 @app.command()
 def doctor():
     """Say which TensorFlow, GPU and optional parts there are."""
-    from mm_keras.doctor import diagnose
+    from mm_keras.doctor import diagnose, import_quietly
 
+    if importlib.util.find_spec("tensorflow") is not None:
+        import_quietly()
     table = Table("part", "found", "for")
     for part in diagnose():
         table.add_row(*(escape(cell) for cell in part))
     console.print(table)
+
+
+def _package():
+    """Returns mm_keras, TensorFlow imported."""
+    import mm_keras
+    from mm_keras.doctor import import_quietly
+
+    import_quietly()
+    return mm_keras
 
 
 def _print_scores(evaluation):
@@ -155,6 +162,9 @@ def _print_scores(evaluation):
         for metric, s in evaluation.metrics[task].items():
             console.print(f"{task} {metric}: {s['value']:.4f} \\[{s['low']:.4f}, {s['high']:.4f}]", highlight=False)
     _print_frame(evaluation.table().reset_index(), f"{evaluation.metrics['n']} rows, 95 % intervals")
+    if len(evaluation.quarantine):
+        bad = evaluation.quarantine.drop_duplicates("row")
+        console.print(f"{len(bad)} bad rows are not scored; see not_scored.csv", highlight=False)
 
 
 def _print_frame(frame, title):
@@ -171,7 +181,7 @@ def main():
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         app()
-    except (RecipeError, DataError, ExportError) as error:
+    except (RecipeError, DataError, ExportError, FloatingPointError) as error:
         Console(stderr=True, width=200).print(
             f"[red]{type(error).__name__}[/red]: {escape(str(error))}", highlight=False
         )

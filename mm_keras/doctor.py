@@ -1,9 +1,13 @@
 """What this machine has of what mm_keras uses."""
 
+import contextlib
+import importlib
 import importlib.util
+import os
 import platform
 import shutil
 import sys
+import tempfile
 from importlib import metadata
 
 PARTS = (
@@ -22,18 +26,54 @@ def diagnose():
     """Returns rows `(part, what was found, what it is for)`."""
     rows = [("python", sys.version.split()[0], platform.platform())]
     for package, module, use in PARTS:
-        found = metadata.version(package) if importlib.util.find_spec(module) else "absent"
-        rows.append((package, found, use))
+        rows.append((package, _version(package, module), use))
+    if importlib.util.find_spec("tensorflow") is None or importlib.util.find_spec("keras") is None:
+        return rows
     import keras
     import tensorflow as tf
 
     rows.append(("keras backend", keras.backend.backend(), "needs tensorflow for data, export and explanation"))
-    gpus = [
-        tf.config.experimental.get_device_details(d).get("device_name", d.name)
-        for d in tf.config.list_physical_devices("GPU")
-    ]
-    rows.append(("GPU", ", ".join(gpus) or "none seen", "training"))
-    rows.append(
-        ("tensorflow_model_server", shutil.which("tensorflow_model_server") or "absent", "optional: real server")
-    )
+    gpus = tf.config.list_physical_devices("GPU")
+    names = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]
+    rows.append(("GPU", ", ".join(names) or "none seen", "training"))
+    server = shutil.which("tensorflow_model_server") or "absent"
+    rows.append(("tensorflow_model_server", server, "optional: real server"))
     return rows
+
+
+def _version(package, module):
+    if importlib.util.find_spec(module) is None:
+        return "absent"
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # another build of it, such as tensorflow-cpu
+        return "present"
+
+
+def import_quietly():
+    """Imports TensorFlow and looks for devices without the lines that its C++ side writes, which no setting stops."""
+    with _held_back():
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
+        for module in ("tensorflow_text", "tensorflow_io", "keras"):
+            importlib.import_module(module)
+
+
+@contextlib.contextmanager
+def _held_back():
+    """Keeps what is written to file descriptor 2, and lets it through only when the block fails."""
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as kept:
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            kept.seek(0)
+            os.write(terminal, kept.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(terminal, 2)
+            os.close(terminal)

@@ -1,12 +1,14 @@
 """A table of examples -> checked rows in splits; every bad row is raised or quarantined here."""
 
-from dataclasses import dataclass
+import time
+import zipfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from mm_keras.data.quarantine import Quarantine, file_faults
+from mm_keras.data.quarantine import Quarantine, changed_since, file_faults, first_faults
 from mm_keras.data.rows import Rows
 from mm_keras.data.splits import NAMES, draw_splits
 from mm_keras.data.tables import as_numbers, as_text, column_of, read_table
@@ -25,6 +27,8 @@ class Data:
         quarantine: DataFrame of the bad ones: row, id, column, value, reason.
         classes: `{task: class names}` of the classification tasks.
         vectors: `{input: columns}` that make up each vector input.
+        max_bad: Share of bad rows that was allowed.
+        seen: When the files were checked, seconds since the epoch.
     """
 
     name: str
@@ -32,6 +36,8 @@ class Data:
     quarantine: pd.DataFrame
     classes: dict
     vectors: dict
+    max_bad: float = 0.05
+    seen: float = 0.0
 
     @property
     def train(self):
@@ -45,13 +51,37 @@ class Data:
     def test(self):
         return self.rows.split("test")
 
+    def recheck(self, recipe, max_bad=None):
+        """Returns the data without the rows whose files have gone bad since they were checked.
+
+        Args:
+            recipe: The `Recipe`.
+            max_bad: Share of rows that may have. Defaults to that of `load`.
+
+        Raises:
+            DataError: When more have.
+        """
+        seen, quarantine = time.time(), Quarantine(self.name, self.rows.ids, self.rows.numbers)
+        for key, spec in recipe.inputs.items():
+            if spec.kind in ("image", "audio"):
+                paths = self.rows.cells[key]
+                changed = np.array([p if p and changed_since(p, self.seen - 2) else "" for p in paths], dtype=object)
+                _add_file_faults(key, spec, changed, quarantine, "after it was checked: ")
+        quarantine.check_share(self.max_bad if max_bad is None else max_bad)
+        table = (
+            pd.concat([self.quarantine, quarantine.table()], ignore_index=True)
+            if quarantine.faults
+            else self.quarantine
+        )
+        return replace(self, rows=self.rows.take(~quarantine.bad), quarantine=table, seen=seen)
+
     def __repr__(self):
         counts = {s: int((self.rows.splits == s).sum()) for s in ("train", "validation", "test")}
         bad = self.quarantine["row"].nunique()
         return f"Data({self.name!r}, {', '.join(f'{k}={v}' for k, v in counts.items())}, quarantined={bad})"
 
 
-def load(source, recipe, *, root=None, split=(0.8, 0.1, 0.1), seed=None, max_bad=0.05, with_labels=True):
+def load(source, recipe, *, root=None, split=(0.8, 0.1, 0.1), seed=None, max_bad=0.05, with_labels=True, lengths=None):
     """Reads a manifest, checks every cell and file, and splits the rows.
 
     Args:
@@ -61,9 +91,11 @@ def load(source, recipe, *, root=None, split=(0.8, 0.1, 0.1), seed=None, max_bad
         recipe: A `Recipe`, or the path of one.
         root: Folder that paths are relative to. Defaults to the manifest's, for a DataFrame the working directory.
         split: Shares of train, validation and test, when there is no `split` column; classes stay in proportion.
+            `None` makes all of them test rows.
         seed: Of the split. Defaults to the recipe's.
         max_bad: Share of bad rows above which loading fails. Defaults to `0.05`.
-        with_labels: Whether rows need labels; `False` for prediction. Defaults to `True`.
+        with_labels: Whether rows need labels, and splits; `False` for prediction. Defaults to `True`.
+        lengths: `{input: count of numbers}` of vectors. Defaults to that of an input's first good row.
 
     Returns:
         A `Data`.
@@ -71,49 +103,66 @@ def load(source, recipe, *, root=None, split=(0.8, 0.1, 0.1), seed=None, max_bad
     Raises:
         DataError: When a column is absent, nothing is left, or too many rows are bad.
     """
-    recipe = load_recipe(recipe)
-    table, folder, name = read_table(source)
+    recipe, seen = load_recipe(recipe), time.time()
+    table, folder, name, unread = read_table(source)
     root = folder if root is None else Path(root).resolve()
     if not len(table):
         raise DataError(f"{name}: the table has no rows.")
     ids = as_text(table["id"]) if "id" in table else np.array([str(i + 1) for i in range(len(table))], dtype=object)
     quarantine = Quarantine(name, ids)
+    quarantine.add(list(unread), "", [""] * len(unread), list(unread.values()))
     if "id" in table:
-        twice = np.flatnonzero(pd.Series(ids).duplicated() | (ids == ""))
-        quarantine.add(
-            twice,
-            "id",
-            ids[twice],
-            ["the id is empty" if ids[r] == "" else "an earlier row has this id" for r in twice],
-        )
+        empty = np.flatnonzero((ids == "") & ~quarantine.bad)
+        quarantine.add(empty, "id", ids[empty], "the id is empty")
+        twice = np.flatnonzero(pd.Series(ids).duplicated() & (ids != ""))
+        quarantine.add(twice, "id", ids[twice], "an earlier row has this id")
 
     cells, vectors = {}, {}
     for key, spec in recipe.inputs.items():
-        cells[key], used = _READ[spec.kind](key, spec, table, root, name, quarantine)
         if spec.kind == "vector":
-            vectors[key] = used
+            length = (lengths or {}).get(key)
+            cells[key], vectors[key] = _read_vector(key, spec, table, root, name, quarantine, length)
+        else:
+            cells[key] = _READ[spec.kind](key, spec, table, root, name, quarantine)
     _check_anything(cells, quarantine)
     labels = _labels(recipe, table, name, quarantine) if with_labels else {}
+    quarantine.check_share(max_bad)  # before splits and classes, which would complain of what is left
     splits = _splits(recipe, table, labels, split, recipe.training.seed if seed is None else seed, quarantine)
     classes = _classes(recipe, labels, splits, quarantine) if with_labels else {}
     quarantine.check_share(max_bad)
-    rows = Rows(ids, cells, labels, splits).take(~quarantine.bad)
+    rows = Rows(ids, cells, labels, splits, np.arange(1, len(ids) + 1)).take(~quarantine.bad)
     if not len(rows):
-        raise DataError(f"{name}: no good row is left. First fault: {quarantine.faults[0]}")
-    return Data(name, rows, quarantine.table(), classes, vectors)
+        raise DataError(f"{name}: no good row is left. First: {first_faults(quarantine.table(), 3)}")
+    return Data(name, rows, quarantine.table(), classes, vectors, max_bad, seen)
 
 
 def _read_files(key, spec, table, root, name, quarantine):
     column = spec.column or key
     cells = as_text(column_of(table, column, f"inputs.{key}", name))
     paths = np.array([str(root / cell) if cell else "" for cell in cells], dtype=object)
+    _add_file_faults(key, spec, paths, quarantine)
+    return paths
+
+
+def _add_file_faults(key, spec, paths, quarantine, when=""):
     faults = file_faults(build_preprocessor(key, spec), paths)
-    quarantine.add(list(faults), column, [paths[r] for r in faults], list(faults.values()))
-    return paths, None
+    reasons = [when + reason for reason in faults.values()]
+    quarantine.add(list(faults), spec.column or key, [paths[r] for r in faults], reasons)
 
 
 def _read_text(key, spec, table, root, name, quarantine):
-    return as_text(column_of(table, spec.column or key, f"inputs.{key}", name)), None
+    column = spec.column or key
+    texts = as_text(column_of(table, column, f"inputs.{key}", name))
+    broken = np.flatnonzero([not _is_unicode(text) for text in texts])
+    quarantine.add(broken, column, [ascii(texts[r]) for r in broken], "the text holds half a surrogate pair")
+    return texts
+
+
+def _is_unicode(text):
+    try:
+        return bool(text.encode()) or True
+    except UnicodeEncodeError:
+        return False
 
 
 def _read_tabular(key, spec, table, root, name, quarantine):
@@ -124,7 +173,7 @@ def _read_tabular(key, spec, table, root, name, quarantine):
             cells[field] = _numbers(values, column, quarantine).astype(np.float32)
         else:
             cells[field] = as_text(values)
-    return cells, None
+    return cells
 
 
 def _numbers(values, column, quarantine):
@@ -134,7 +183,7 @@ def _numbers(values, column, quarantine):
     return np.where(bad, np.nan, numbers)
 
 
-def _read_vector(key, spec, table, root, name, quarantine):
+def _read_vector(key, spec, table, root, name, quarantine, length):
     columns = list(spec.columns) or [c for c in table.columns if spec.prefix and str(c).startswith(spec.prefix)]
     if spec.prefix and not columns:
         raise DataError(f"{name}: inputs.{key}: no column begins with {spec.prefix!r}. Columns: {list(table.columns)}")
@@ -146,27 +195,23 @@ def _read_vector(key, spec, table, root, name, quarantine):
         quarantine.add(partial, key, lacking, "some numbers of the vector are missing; give all or none")
         return values, columns
     column = spec.column or key
-    return _read_arrays(key, column, column_of(table, column, f"inputs.{key}", name), root, name, quarantine), [column]
+    values = column_of(table, column, f"inputs.{key}", name)
+    return _read_arrays(key, column, values, root, name, quarantine, length), [column]
 
 
-def _read_arrays(key, column, values, root, name, quarantine):
-    """Lists, or paths of `.npy` files, one vector each; the first good row sets the length."""
-    arrays, length = [None] * len(values), None
+def _read_arrays(key, column, values, root, name, quarantine, length):
+    """Lists, or paths of `.npy` files, one vector each; the first good row sets the length where none is given."""
+    arrays = [None] * len(values)
     for row, value in enumerate(values):
-        if value is None or (isinstance(value, str | float) and value in ("", float("nan"))) or value is pd.NA:
-            continue
-        if isinstance(value, float) and np.isnan(value):
+        if np.ndim(value) == 0 and as_text([value])[0] == "":
             continue
         try:
-            array = np.load(root / value, allow_pickle=False) if isinstance(value, str) else np.asarray(value)
-            array = np.asarray(array, np.float32).reshape(-1)
+            array = _as_vector(np.load(root / value, allow_pickle=False) if isinstance(value, str) else value)
             length = length or len(array)
             if len(array) != length:
-                raise ValueError(f"expected {length} numbers, as in the first row. Received: {len(array)}")
-            if not np.isfinite(array).all():
-                raise ValueError("the vector holds NaN or infinity")
+                raise ValueError(f"expected {length} numbers, as in the first good row. Received: {len(array)}")
             arrays[row] = array
-        except (OSError, ValueError, TypeError, EOFError) as error:
+        except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
             quarantine.add([row], column, [value], str(error) or type(error).__name__)
     if length is None:
         raise DataError(f"{name}: inputs.{key}: column {column!r} holds no vector.")
@@ -174,12 +219,23 @@ def _read_arrays(key, column, values, root, name, quarantine):
     return np.stack([blank if a is None else a for a in arrays])
 
 
+def _as_vector(value):
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf" and not (array.dtype == object and array.ndim == 1):
+        raise ValueError(f"expected numbers. Received: {array.dtype}")
+    array = array.astype(np.float64).reshape(-1)
+    if not array.size:
+        raise ValueError("the vector is empty")
+    if not (np.abs(array) <= np.finfo(np.float32).max).all():
+        raise ValueError("the vector holds NaN or infinity")
+    return array.astype(np.float32)
+
+
 _READ = {
     "image": _read_files,
     "audio": _read_files,
     "text": _read_text,
     "tabular": _read_tabular,
-    "vector": _read_vector,
 }
 
 
@@ -189,7 +245,7 @@ def _check_anything(cells, quarantine):
     for cell in cells.values():
         for values in cell.values() if isinstance(cell, dict) else [cell]:
             if values.dtype == object:
-                filled |= values != ""
+                filled |= np.array([v.strip() != "" for v in values], bool)
             else:
                 filled |= np.isfinite(values).reshape(len(values), -1).any(axis=1)
     empty = np.flatnonzero(~filled & ~quarantine.bad)
@@ -209,15 +265,15 @@ def _labels(recipe, table, name, quarantine):
 
 
 def _splits(recipe, table, labels, shares, seed, quarantine):
+    if not labels or (shares is None and "split" not in table):
+        return np.full(len(table), "test", dtype=object)
     if "split" in table:
         given = as_text(table["split"])
-        unknown = np.flatnonzero([s.lower() not in NAMES for s in given])
-        quarantine.add(unknown, "split", given[unknown], f"split must be one of {sorted(set(NAMES))}")
+        unknown = np.flatnonzero([s.lower() not in NAMES for s in given] & ((given != "") | ~quarantine.bad))
+        quarantine.add(unknown, "split", given[unknown], f"split must be one of {sorted(NAMES)}")
         return np.array([NAMES.get(s.lower(), "") for s in given], dtype=object)
     good = np.flatnonzero(~quarantine.bad)
     splits = np.full(len(table), "", dtype=object)
-    if not labels:
-        return np.full(len(table), "test", dtype=object)
     classes = next((labels[t][good] for t, s in recipe.tasks.items() if s.kind == "classification"), None)
     groups = as_text(table["group"])[good] if "group" in table else None
     splits[good] = draw_splits(len(good), shares, seed, classes, groups) if len(good) else []

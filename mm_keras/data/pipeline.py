@@ -96,7 +96,8 @@ def _augmented(preprocessor, method, batch, key):
 def _constants(cell):
     if isinstance(cell, dict):
         return {f: _constants(v) for f, v in cell.items()}
-    return tf.constant(np.asarray(cell, dtype=str) if cell.dtype == object else cell)
+    # A list, since an array of strings would give every row the width of the longest.
+    return tf.constant(cell.tolist(), tf.string) if cell.dtype == object else tf.constant(cell)
 
 
 def _gather(cell, i):

@@ -1,7 +1,8 @@
 """Bad rows: found before training, named with file, row and reason, and left out."""
 
+import os
 import re
-from pathlib import Path
+import stat
 
 import numpy as np
 import pandas as pd
@@ -19,27 +20,30 @@ class Quarantine:
     Args:
         name: Of the table, for messages.
         ids: The rows' ids.
+        numbers: The rows' numbers in the table. Defaults to 1 for the first after the header, and so on.
     """
 
-    def __init__(self, name, ids):
+    def __init__(self, name, ids, numbers=None):
         self.name, self.ids, self.faults = name, ids, []
+        self.numbers = np.arange(1, len(ids) + 1) if numbers is None else numbers
 
     def add(self, rows, column, values, reason):
         """Notes a fault of each row; `reason` is one text or one for each."""
         reasons = [reason] * len(rows) if isinstance(reason, str) else reason
         for row, value, why in zip(rows, values, reasons, strict=True):
-            self.faults.append((int(row) + 1, self.ids[row], column, str(value), why))
+            self.faults.append((int(row), column, str(value), why))
 
     @property
     def bad(self):
         """Bool array: which rows have a fault."""
         bad = np.zeros(len(self.ids), bool)
-        bad[[row - 1 for row, *_ in self.faults]] = True
+        bad[[row for row, *_ in self.faults]] = True
         return bad
 
     def table(self):
-        """Returns a DataFrame: row (1 is the first after the header), id, column, value, reason."""
-        return pd.DataFrame(sorted(self.faults, key=lambda fault: fault[0]), columns=COLUMNS)
+        """Returns a DataFrame: row (its number), id, column, value, reason."""
+        faults = sorted(self.faults, key=lambda fault: fault[0])
+        return pd.DataFrame([(int(self.numbers[r]), self.ids[r], *rest) for r, *rest in faults], columns=COLUMNS)
 
     def check_share(self, most):
         """Raises when more than the share `most` of the rows is bad.
@@ -55,6 +59,14 @@ class Quarantine:
             )
 
 
+def first_faults(table, count=5):
+    """Returns the first lines of a quarantine's table as one line of text."""
+    return "; ".join(
+        f"row {row} ({i}){f', {column}' if column else ''}: {reason}"
+        for row, i, column, _, reason in table.head(count).itertuples(index=False)
+    )
+
+
 def file_faults(preprocessor, paths):
     """Reads and decodes every file once, in parallel; returns `{row: reason}` of those that fail.
 
@@ -62,22 +74,36 @@ def file_faults(preprocessor, paths):
         preprocessor: Of an input that reads files.
         paths: Absolute paths; empty ones are missing inputs, not faults.
     """
-    faults = {}
-    for row, path in enumerate(paths):
-        if path and not Path(path).is_file():
-            faults[row] = "there is no such file"
-        elif path and Path(path).stat().st_size == 0:
-            faults[row] = "the file is empty"
+    faults = {row: fault for row, path in enumerate(paths) if path and (fault := _file_fault(path))}
     rows = np.array([r for r, p in enumerate(paths) if p and r not in faults], np.int64)
     if len(rows):
-        attempt = guarded(
-            lambda raw: preprocessor.decode(preprocessor.read(raw["path"])), tf.zeros(preprocessor.decoded_shape)
-        )
-        files = tf.data.Dataset.from_tensor_slices(np.asarray(paths, dtype=str)[rows])
+        blank = tf.zeros(preprocessor.decoded_shape)
+        attempt = guarded(lambda raw: preprocessor.decode(preprocessor.read(raw["path"])), blank)
+        files = tf.data.Dataset.from_tensor_slices([paths[r] for r in rows])
         checked = files.map(lambda path: attempt({"path": path})[1], num_parallel_calls=tf.data.AUTOTUNE).batch(256)
         fine = np.concatenate(list(checked.as_numpy_iterator()))
         faults |= {int(r): _reason(preprocessor, paths[r]) for r in rows[~fine]}
     return faults
+
+
+def _file_fault(path):
+    """Returns what the file system says against a file, or an empty text."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError) as error:  # a null character is a ValueError
+        absent = isinstance(error, FileNotFoundError | NotADirectoryError)
+        return "there is no such file" if absent else f"cannot be read: {getattr(error, 'strerror', None) or error}"
+    if not stat.S_ISREG(found.st_mode):
+        return "this is no file"
+    return "" if found.st_size else "the file is empty"
+
+
+def changed_since(path, moment):
+    """Whether a file is gone, or may have changed after a moment, seconds since the epoch."""
+    try:
+        return os.stat(path).st_ctime >= moment
+    except OSError:
+        return True
 
 
 def _reason(preprocessor, path):

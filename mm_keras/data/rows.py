@@ -18,12 +18,14 @@ class Rows:
             paths, empty where the input is missing.
         labels: `{task: array (rows,)}`: class names, empty where unlabelled, or float64 numbers, NaN where unlabelled.
         splits: String array `(rows,)` of `"train"`, `"validation"` and `"test"`.
+        numbers: Int array `(rows,)`, the rows' numbers in the table, 1 the first after the header.
     """
 
     ids: np.ndarray
     cells: dict
     labels: dict = field(default_factory=dict)
     splits: np.ndarray | None = None
+    numbers: np.ndarray | None = None
 
     def __len__(self):
         return len(self.ids)
@@ -39,7 +41,8 @@ class Rows:
 
         cells = {name: pick(value) for name, value in self.cells.items()}
         labels = {name: value[index] for name, value in self.labels.items()}
-        return Rows(self.ids[index], cells, labels, None if self.splits is None else self.splits[index])
+        splits, numbers = (None if part is None else part[index] for part in (self.splits, self.numbers))
+        return Rows(self.ids[index], cells, labels, splits, numbers)
 
     def split(self, name):
         """Returns the rows of one split."""

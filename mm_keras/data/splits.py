@@ -1,13 +1,16 @@
 """Which rows train, which choose the best weights, which test."""
 
 import numpy as np
-from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold, train_test_split
+from sklearn.model_selection import train_test_split
 
 from mm_keras.errors import DataError
 
-SPLITS = ("train", "validation", "test")
-NAMES = {"train": "train", "training": "train", "val": "validation", "valid": "validation", "validation": "validation",
-         "dev": "validation", "test": "test", "testing": "test"}  # fmt: skip
+WORDS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing"),
+}
+NAMES = {word: split for split, words in WORDS.items() for word in words}
 
 
 def draw_splits(count, shares, seed, labels=None, groups=None):
@@ -18,18 +21,20 @@ def draw_splits(count, shares, seed, labels=None, groups=None):
         shares: Three shares of train, validation and test, summing to 1.
         seed: Of the draw.
         labels: Class of each row, or `None`.
-        groups: Group of each row, or `None`; rows of one group share a split.
+        groups: Group of each row, or `None`; rows of one group share a split. An empty one is a group of its own.
 
     Returns:
         String array `(count,)`.
 
     Raises:
-        DataError: When the shares are no shares or there are too few groups.
+        DataError: When the shares are no shares, or there are too few rows or groups.
     """
     if len(shares) != 3 or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6 or shares[0] == 0:
         raise DataError(f"`split` needs three shares that sum to 1, the first above 0. Received: {shares}")
     splits, rest = np.full(count, "train", dtype=object), np.arange(count)
     left = 1.0
+    if groups is not None:
+        groups = np.array([g or f"\0{i}" for i, g in enumerate(groups)], dtype=object)
     for name, share in (("test", shares[2]), ("validation", shares[1])):
         if share:
             taken = _take(rest, share / left, seed, labels, groups)
@@ -39,20 +44,35 @@ def draw_splits(count, shares, seed, labels=None, groups=None):
 
 
 def _take(rows, share, seed, labels, groups):
-    own = None if labels is None else labels[rows]
-    if groups is None:
-        size = max(round(share * len(rows)), 1)
-        if own is not None and (np.unique(own, return_counts=True)[1].min() < 2 or size < len(np.unique(own))):
-            own = None  # too few rows of a class to keep it in proportion
-        return train_test_split(rows, test_size=size, random_state=seed, stratify=own)[1]
-    units = groups[rows]
-    if len(np.unique(units)) < 2:
-        raise DataError(f"cannot split: all {len(rows)} rows are of one group, {units[0]!r}.")
-    folds = min(round(1 / share), len(np.unique(units)))
-    if own is not None and folds >= 2:
-        splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-        try:
-            return rows[next(splitter.split(rows, own, units))[1]]
-        except ValueError:
-            pass  # fewer rows of some class than folds: groups still stay whole
-    return rows[next(GroupShuffleSplit(1, test_size=share, random_state=seed).split(rows, groups=units))[1]]
+    own = np.zeros(len(rows), int) if labels is None else np.unique(labels[rows], return_inverse=True)[1]
+    if groups is not None:
+        return rows[_whole_groups(groups[rows], own, share, seed)]
+    size = max(round(share * len(rows)), 1)
+    if size >= len(rows):
+        raise DataError(f"cannot split: {len(rows)} rows are too few for a share of {share:.3g}.")
+    counts = np.bincount(own)
+    own = np.where(counts[own] < 2, counts.argmax(), own)  # a single row cannot be divided
+    if len(np.unique(own)) > min(size, len(rows) - size):
+        own = None  # too few rows for one of each class
+    return train_test_split(rows, test_size=size, random_state=seed, stratify=own)[1]
+
+
+def _whole_groups(groups, classes, share, seed):
+    """Returns a bool mask of groups whose classes together come close to the share of each class.
+
+    The groups are tried in random order, the largest first, and one is taken where it brings the counts closer.
+    """
+    names, number = np.unique(groups, return_inverse=True)
+    if len(names) < 2:
+        raise DataError(f"cannot split: all {len(groups)} rows are of one group, {names[0]!r}.")
+    counts = np.zeros((len(names), classes.max() + 1), np.float32)
+    np.add.at(counts, (number, classes), 1)
+    wanted, held, taken = share * counts.sum(axis=0), 0.0, np.zeros(len(names), bool)
+    order = np.random.default_rng(seed).permutation(len(names))
+    order = order[np.argsort(-counts[order].sum(axis=1), kind="stable")]
+    for group in order:
+        if np.abs(held + counts[group] - wanted).sum() < np.abs(held - wanted).sum() and taken.sum() < len(names) - 1:
+            held, taken[group] = held + counts[group], True
+    if not taken.any():
+        taken[order[-1]] = True
+    return taken[number]

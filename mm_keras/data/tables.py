@@ -1,5 +1,7 @@
 """Reading a table whatever its form, with every cell as text, a number, or a list; nothing is guessed."""
 
+import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,36 +10,88 @@ import pandas as pd
 from mm_keras.errors import DataError
 from mm_keras.registry import nearest
 
-READERS = {
-    ".csv": lambda path: pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8"),
-    ".tsv": lambda path: pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8", sep="\t"),
-    ".jsonl": lambda path: pd.read_json(path, lines=True, dtype=False, convert_dates=False),
-    ".parquet": pd.read_parquet,
-}
-
 
 def read_table(source):
-    """Returns `(DataFrame, folder that paths are relative to, name for messages)`.
+    """Returns `(DataFrame, folder that paths are relative to, name for messages, {row: fault})`.
+
+    A line that cannot be read becomes a row of empty cells, so that the others keep their numbers.
 
     Args:
         source: A path ending in `.csv`, `.tsv`, `.jsonl` or `.parquet`, or a DataFrame (paths relative to the
             working directory).
 
     Raises:
-        DataError: When the file is absent, of another kind, or not readable.
+        DataError: When the file is absent, of another kind, or not readable, or a column's name stands twice.
     """
     if isinstance(source, pd.DataFrame):
-        return source.reset_index(drop=True), Path.cwd(), "table"
-    path = Path(source)
-    if path.suffix.lower() not in READERS:
-        raise DataError(f"{path}: a manifest ends in one of {sorted(READERS)}.")
-    if not path.is_file():
-        raise DataError(f"{path}: there is no such file.")
+        table, folder, name, faults = _with_index(source), Path.cwd(), "table", {}
+    else:
+        path = Path(source)
+        folder, name = path.parent.resolve(), str(path)
+        if path.suffix.lower() not in READERS:
+            raise DataError(f"{path}: a manifest ends in one of {sorted(READERS)}.")
+        if not path.is_file():
+            raise DataError(f"{path}: there is no such file.")
+        try:
+            table, faults = READERS[path.suffix.lower()](path)
+        except (ValueError, OSError, csv.Error) as error:  # Arrow's errors are ValueErrors
+            raise DataError(f"{path}: cannot be read as {path.suffix[1:]}: {error}") from None
+    if twice := sorted({str(c) for c in table.columns[table.columns.duplicated()] if c != ""}):
+        raise DataError(f"{name}: columns of one name stand twice: {twice}")
+    return table, folder, name, faults
+
+
+def _read_delimited(path, delimiter):
+    # The standard library's reader says which line is too short or too long; pandas' drops, fills or fails.
+    limit = csv.field_size_limit(2**31 - 1)
     try:
-        table = READERS[path.suffix.lower()](path)
-    except (ValueError, OSError) as error:  # pandas' parser errors are ValueErrors
-        raise DataError(f"{path}: cannot be read as {path.suffix[1:]}: {error}") from None
-    return table, path.parent.resolve(), str(path)
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = csv.reader(file, delimiter=delimiter, strict=True)
+            try:
+                header = next(lines, None)
+                if header is None:
+                    raise ValueError("the file is empty")
+                rows, faults = [], {}
+                for cells in filter(None, lines):
+                    if len(cells) != len(header):
+                        faults[len(rows)] = f"line {lines.line_num} has {len(cells)} cells, the header {len(header)}"
+                        cells = [""] * len(header)
+                    rows.append(cells)
+            except csv.Error as error:
+                raise ValueError(f"line {lines.line_num}: {error}") from None
+    finally:
+        csv.field_size_limit(limit)
+    return pd.DataFrame(rows, columns=header, dtype=object), faults
+
+
+def _read_jsonl(path):
+    records, faults = [], {}
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+            if not isinstance(record, dict):
+                raise ValueError(f"expected an object. Received: {type(record).__name__}")
+        except ValueError as error:
+            faults[len(records)], record = f"line {number}: {error}", {}
+        records.append(record)
+    # As objects: pandas would turn whole numbers beside an absent one into floats.
+    return pd.DataFrame(records, dtype=object), faults
+
+
+def _with_index(table):
+    """Makes columns of an index with names; one without is the row number."""
+    named = [n for n in table.index.names if n is not None and n not in table.columns]
+    return (table.reset_index(level=named) if named else table).reset_index(drop=True)
+
+
+READERS = {
+    ".csv": lambda path: _read_delimited(path, ","),
+    ".tsv": lambda path: _read_delimited(path, "\t"),
+    ".jsonl": _read_jsonl,
+    ".parquet": lambda path: (_with_index(pd.read_parquet(path)), {}),
+}
 
 
 def column_of(table, column, owner, name):
@@ -66,12 +120,23 @@ def _text(value):
 
 
 def as_numbers(column):
-    """Returns `(float64 array, bool array: is the cell no finite number)`; empty cells and `nan` are NaN, not bad."""
+    """Returns `(float64 array, bool array of cells that are no finite number)`; empty cells and `nan` are NaN, not bad.
+
+    Numbers beyond float32, in which everything is computed, are bad too.
+    """
     if pd.api.types.is_numeric_dtype(column):
         values = column.to_numpy(np.float64, na_value=np.nan)
-        return values, np.isinf(values)
-    text = pd.Series(as_text(column), dtype=object).str.strip()
-    blank = text.str.lower().isin(["", "nan"]).to_numpy(bool)
-    values = pd.to_numeric(text.where(~blank, None), errors="coerce").to_numpy(np.float64)
-    bad = (~blank & np.isnan(values)) | np.isinf(values)
-    return values, bad
+        bad = np.zeros(len(values), bool)
+    else:
+        numbers = [_number(text.strip()) for text in as_text(column)]
+        bad = np.array([n is None for n in numbers], bool)
+        values = np.array([np.nan if n is None else n for n in numbers], np.float64)
+    return values, bad | (np.abs(values) > np.finfo(np.float32).max)
+
+
+def _number(text):
+    """Returns a float, NaN when the text is empty, `None` when it is no number."""
+    try:
+        return float(text or "nan") if "_" not in text else None
+    except ValueError:
+        return None

@@ -2,19 +2,20 @@
 
 import itertools
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from mm_keras.data.manifest import load
 from mm_keras.data.pipeline import make_dataset
+from mm_keras.data.quarantine import COLUMNS
 from mm_keras.data.rows import Rows
 from mm_keras.errors import DataError
 from mm_keras.evaluation.metrics import score_classification, score_regression
 from mm_keras.training.run import load_run
 
+GONE = "a file can no longer be read"
 HEADLINE = {"classification": "accuracy", "regression": "mae"}
 
 
@@ -26,11 +27,13 @@ class Evaluation:
         metrics: `{"n": rows, task: {metric: {"value", "low", "high"}}}`.
         subsets: `{"scan+tone": the same}` for every non-empty subset of the inputs, in the recipe's order.
         kinds: `{task: "classification" or "regression"}`.
+        quarantine: DataFrame of the rows that could not be scored: row, id, column, value, reason.
     """
 
     metrics: dict
     subsets: dict
     kinds: dict
+    quarantine: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=COLUMNS))
 
     def table(self):
         """Returns a DataFrame: one line a subset, one column a task's headline metric."""
@@ -51,14 +54,14 @@ class Evaluation:
 
 
 def evaluate(run, rows=None, *, subsets=True, out=None, seed=0):
-    """Scores a run and writes `metrics.json` and `subsets.json`.
+    """Scores a run and writes `metrics.json` and `subsets.json`, and `not_scored.csv` when rows are bad.
 
     Args:
         run: A `Run` or its folder.
         rows: A `Rows`, or the path of a manifest (its test rows if it has a `split` column, else all). Defaults to
             the run's own test rows.
         subsets: Whether to score every non-empty subset of the inputs too; the others are blanked.
-        out: Folder for the two files. Defaults to the run's.
+        out: Folder for the files. Defaults to the run's.
         seed: Of the bootstrap.
 
     Returns:
@@ -68,12 +71,18 @@ def evaluate(run, rows=None, *, subsets=True, out=None, seed=0):
         DataError: When there are no rows.
     """
     run = load_run(run)
-    rows = rows_to_score(run, rows)
+    rows, quarantine = rows_to_score(run, rows)
     names = list(run.recipe.inputs)
     combinations = [c for n in range(1, len(names) + 1) for c in itertools.combinations(names, n)]
     combinations = combinations if subsets else combinations[-1:]
-    outputs, numbers = predict_rows(run, rows, combinations)
-    rows = rows.take(numbers)
+    outputs, at = predict_rows(run, rows, combinations)
+    lost = rows.take(np.setdiff1d(np.arange(len(rows)), at))
+    if len(lost):
+        gone = pd.DataFrame({"row": lost.numbers, "id": lost.ids, "column": "", "value": "", "reason": GONE})
+        quarantine = pd.concat([quarantine, gone], ignore_index=True) if len(quarantine) else gone
+    rows = rows.take(at)
+    if not len(rows):
+        raise DataError("no row can be scored: their files can no longer be read.")
     found = {"+".join(c): score(run, rows, outputs[c], seed) for c in combinations}
     metrics = found["+".join(names)]
     folder = Path(out or run.folder)
@@ -81,21 +90,24 @@ def evaluate(run, rows=None, *, subsets=True, out=None, seed=0):
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
     if subsets:
         (folder / "subsets.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
-    return Evaluation(metrics, found if subsets else {}, {t: s.kind for t, s in run.recipe.tasks.items()})
+    listed = folder / "not_scored.csv"
+    listed.unlink(missing_ok=True)
+    if len(quarantine):
+        quarantine.to_csv(listed, index=False)
+    return Evaluation(metrics, found if subsets else {}, {t: s.kind for t, s in run.recipe.tasks.items()}, quarantine)
 
 
 def rows_to_score(run, rows):
-    """Returns the `Rows` to score: those given, a manifest's, or the run's own test rows."""
+    """Returns `(Rows, table of bad ones)`: the rows given, a manifest's, or the run's own test rows."""
+    quarantine = pd.DataFrame(columns=COLUMNS)
     if rows is None:
         rows = run.rows("test")
     elif not isinstance(rows, Rows):
-        classes = {n: {"classes": tuple(t.classes)} for n, t in run.tasks.items() if t.is_categorical}
-        tasks = {n: s.model_copy(update=classes.get(n, {})) for n, s in run.recipe.tasks.items()}
-        data = load(rows, run.recipe.model_copy(update={"tasks": tasks}), split=None)
-        rows = data.test if len(data.test) else data.rows
+        data = run.load(rows, split=None)
+        rows, quarantine = data.test if len(data.test) else data.rows, data.quarantine
     if not len(rows):
         raise DataError("no rows to score. Give a manifest, or train with a test split.")
-    return rows
+    return rows, quarantine
 
 
 def predict_rows(run, rows, combinations, batch_size=128):

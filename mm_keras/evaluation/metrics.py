@@ -4,6 +4,7 @@ import numpy as np
 from scipy import sparse
 
 RESAMPLES = 1000
+MOST_WEIGHTS = 4_000_000  # in memory at a time, whatever the number of rows
 
 
 def score_classification(labels, probabilities, seed=0):
@@ -22,13 +23,15 @@ def score_classification(labels, probabilities, seed=0):
     rows, classes = probabilities.shape
     predicted = probabilities.argmax(axis=1)
     loss = -np.log(np.clip(probabilities[np.arange(rows), labels], 1e-7, 1.0))
-    # One column of counts for each cell of the confusion matrix: any resample's matrix is then one product.
-    pairs = sparse.csr_matrix((np.ones(rows), (np.arange(rows), labels * classes + predicted)), (rows, classes**2))
+
+    def one_hot(numbers, ones):
+        return sparse.csr_matrix((np.asarray(ones, np.float64), (np.arange(rows), numbers)), (rows, classes))
+
+    # What the counts of any resample are one product with.
+    counters = [one_hot(labels, labels == predicted), *(one_hot(n, np.ones(rows)) for n in (labels, predicted))]
 
     def values(weights):
-        confusion = (pairs.T @ weights.T).T.reshape(-1, classes, classes)
-        hits = np.diagonal(confusion, axis1=1, axis2=2)
-        actual, guessed = confusion.sum(axis=2), confusion.sum(axis=1)
+        hits, actual, guessed = ((counter.T @ weights.T).T for counter in counters)
         return {
             "accuracy": hits.sum(axis=1) / actual.sum(axis=1),
             "balanced_accuracy": _mean_where(hits, actual, actual > 0),
@@ -51,14 +54,15 @@ def score_regression(targets, values, seed=0):
         As `score_classification`, of `mae`, `rmse` (both in the task's unit) and `r2`. A target without spread has an
         `r2` of 0, or of 1 when every value is exact.
     """
-    error = np.asarray(values, np.float64) - targets
+    targets = np.asarray(targets, np.float64)
+    error, centred = np.asarray(values, np.float64) - targets, targets - targets.mean()
 
     def scores(weights):
         total = weights.sum(axis=1)
         squared = weights @ error**2
-        mean = weights @ targets / total
-        spread = np.maximum(weights @ targets**2 - total * mean**2, 0.0)
-        flat = spread <= 1e-12 * np.maximum(weights @ targets**2, 1e-300)
+        # Of targets near zero, since the difference of two large squares holds nothing but rounding.
+        spread = np.maximum(weights @ centred**2 - (weights @ centred) ** 2 / total, 0.0)
+        flat = spread <= 1e-14 * (weights @ centred**2) + 1e-28 * (weights @ targets**2)
         r2 = np.where(flat, (squared == 0).astype(float), 1.0 - squared / np.where(flat, 1.0, spread))
         return {"mae": weights @ np.abs(error) / total, "rmse": np.sqrt(squared / total), "r2": r2}
 
@@ -69,8 +73,11 @@ def with_intervals(values, rows, seed):
     """Evaluates `values(weights (draws, rows)) -> {metric: (draws,)}` on the rows and on bootstrap resamples."""
     point = values(np.ones((1, rows)))
     rng = np.random.default_rng(seed)
-    draws = rng.multinomial(rows, np.full(rows, 1.0 / rows), size=RESAMPLES).astype(np.float64)
-    spread = values(draws)
+    block, found = max(MOST_WEIGHTS // rows, 1), []
+    for start in range(0, RESAMPLES, block):
+        count = min(block, RESAMPLES - start)
+        found.append(values(rng.multinomial(rows, np.full(rows, 1.0 / rows), size=count).astype(np.float64)))
+    spread = {name: np.concatenate([part[name] for part in found]) for name in point}
     return {
         name: {
             "value": float(point[name][0]),

@@ -5,10 +5,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mm_keras.data.manifest import load
 from mm_keras.data.rows import Rows
 from mm_keras.errors import DataError
-from mm_keras.evaluation.evaluate import predict_rows
+from mm_keras.evaluation.evaluate import GONE, predict_rows
 from mm_keras.training.run import load_run
 
 
@@ -24,7 +23,7 @@ def predict(run, examples, *, batch_size=64):
     Returns:
         DataFrame, one line an example: `id`, each task's prediction, for classes also the probability of each, and
         `error`: empty, or what was wrong with the row. A bad value of an example counts as missing and is named; a
-        bad row of a manifest is named and not predicted.
+        bad row of a manifest is named and not predicted. The order is kept.
     """
     run = load_run(run)
     if isinstance(examples, str | Path | pd.DataFrame):
@@ -50,25 +49,21 @@ def _predict_examples(run, examples):
 
 def _predict_rows(run, rows):
     every = tuple(run.recipe.inputs)
-    outputs, numbers = predict_rows(run, rows, [every])
-    table = _decoded(run, outputs[every])
-    table.insert(0, "id", rows.ids[numbers])
-    gone = np.setdiff1d(np.arange(len(rows)), numbers)
-    lost = pd.DataFrame({"id": rows.ids[gone], "error": "a file could no longer be read"})
-    return pd.concat([table.assign(error=""), lost], ignore_index=True) if len(gone) else table.assign(error="")
+    outputs, at = predict_rows(run, rows, [every])
+    # A row whose file has gone bad gets empty cells.
+    table = _decoded(run, outputs[every]).set_axis(at, axis=0).reindex(range(len(rows)))
+    table.insert(0, "id", rows.ids)
+    return table.assign(error=np.where(np.isin(np.arange(len(rows)), at), "", GONE))
 
 
 def _predict_manifest(run, source):
-    data = load(source, run.recipe, with_labels=False, max_bad=1.0)
-    table = _predict_rows(run, data.rows)
-    faults = data.quarantine.groupby("id", sort=False).apply(_reasons, include_groups=False)
-    if len(faults):
-        table = pd.concat([table, pd.DataFrame({"id": faults.index, "error": faults.to_numpy()})], ignore_index=True)
-    return table
-
-
-def _reasons(faults):
-    return "; ".join(f"{c}: {why}" for c, why in zip(faults["column"], faults["reason"], strict=True))
+    data = run.load(source, with_labels=False, max_bad=1.0)
+    faults = data.quarantine
+    reasons = [f"{c}: {why}" if c else why for c, why in zip(faults["column"], faults["reason"], strict=True)]
+    bad = faults.assign(error=reasons).groupby("row").agg({"id": "first", "error": "; ".join})
+    good = _predict_rows(run, data.rows).set_axis(data.rows.numbers, axis=0)
+    table = pd.concat([good, bad]) if len(bad) else good
+    return table.sort_index().reset_index(drop=True)
 
 
 def _decoded(run, outputs):

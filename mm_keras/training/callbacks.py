@@ -46,7 +46,8 @@ class StopOnNaN(keras.callbacks.Callback):
     """Ends a training whose loss is no number. Looked at once an epoch, so that no step waits for it."""
 
     def on_epoch_end(self, epoch, logs=None):
-        if not np.isfinite(logs["loss"]):
-            raise FloatingPointError(
-                f"the loss is {logs['loss']} in epoch {epoch + 1}. Lower `training.learning_rate` or use float32."
-            )
+        for name in ("loss", "val_loss"):
+            if not np.isfinite(logs.get(name, 0.0)):
+                raise FloatingPointError(
+                    f"the {name} is {logs[name]} in epoch {epoch + 1}. Lower `training.learning_rate` or use float32."
+                )

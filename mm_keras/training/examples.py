@@ -14,7 +14,7 @@ MOST_ROWS, MOST_BYTES = 256, 64 * 2**20
 def save_rows(folder, recipe, data):
     """Writes `rows.parquet`: ids, splits, cells (absolute paths) and labels of all good rows."""
     rows = data.rows
-    columns = {"id": rows.ids, "split": rows.splits}
+    columns = {"id": rows.ids, "split": rows.splits, "row": rows.numbers}
     columns |= {f"label:{task}": values for task, values in rows.labels.items()}
     for name, cell in rows.cells.items():
         for key, values in cell.items() if isinstance(cell, dict) else [("", cell)]:
@@ -37,12 +37,12 @@ def load_rows(folder, split=None):
             else:
                 cells[name] = _array(table[column])
     ids, splits = table["id"].to_numpy(dtype=object), table["split"].to_numpy(dtype=object)
-    rows = Rows(ids, cells, labels, splits)
+    rows = Rows(ids, cells, labels, splits, table["row"].to_numpy())
     return rows if split is None else rows.split(split)
 
 
 def _array(column):
-    first = column.iloc[0]
+    first = column.iloc[0] if len(column) else None
     if isinstance(first, np.ndarray):
         return np.stack(column.to_list())
     return column.to_numpy(dtype=object) if isinstance(first, str) else column.to_numpy()

@@ -40,12 +40,17 @@ def fit(recipe, data, out, *, verbose=True, callbacks=()):
         rows and their splits), `examples.parquet` (some rows with their files' bytes), `logs/` and `run.json`.
 
     Raises:
-        DataError: When the folder holds a run, or there are no training rows.
+        DataError: When the folder holds a run or is a file, the data lacks an input or task of the recipe, or there are
+            no training rows.
         FloatingPointError: When the loss is no longer a number.
     """
     recipe, out = load_recipe(recipe), Path(out)
     if (out / "run.json").exists():
         raise DataError(f"{out}: already holds a run. Choose another folder, or delete this one.")
+    if out.is_file():
+        raise DataError(f"{out}: is a file. Choose a folder.")
+    _check_fits(recipe, data)
+    data = data.recheck(recipe)
     if not len(data.train):
         raise DataError(f"{data.name}: no training rows.")
     say = print if verbose else (lambda *_: None)
@@ -62,6 +67,10 @@ def fit(recipe, data, out, *, verbose=True, callbacks=()):
     data.quarantine.to_csv(out / "quarantine.csv", index=False)
     history = trainer.train(data, out, verbose, callbacks)
 
+    before, data = len(data.rows), data.recheck(recipe, max_bad=1.0)
+    if len(data.rows) < before:
+        say(f"{before - len(data.rows)} rows lost a file during training; see {out / 'quarantine.csv'}")
+        data.quarantine.to_csv(out / "quarantine.csv", index=False)
     save_assets(out, recipe, preprocessors, tasks)
     save_rows(out, recipe, data)
     save_examples(out, preprocessors, data)
@@ -85,6 +94,16 @@ def fit(recipe, data, out, *, verbose=True, callbacks=()):
     (out / "run.json").write_text(json.dumps(info, indent=1), encoding="utf-8")
     say(f"trained {len(history)} epochs in {info['seconds']:.0f} s; best epoch {trainer.best_epoch + 1}; run {out}")
     return load_run(out)
+
+
+def _check_fits(recipe, data):
+    """Raises when the data was loaded for another recipe."""
+    for room, wanted, found in (
+        ("inputs", recipe.inputs, data.rows.cells),
+        ("tasks", recipe.tasks, data.rows.labels),
+    ):
+        if lacking := sorted(set(wanted) - set(found)):
+            raise DataError(f"{data.name}: was loaded without the {room} {lacking}. Load it with this recipe.")
 
 
 class Trainer:
@@ -150,7 +169,9 @@ class Trainer:
     def compile(self):
         """Compiles the network with AdamW, the tasks' losses and their metrics."""
         training = self.recipe.training
-        optimizer = keras.optimizers.AdamW(training.learning_rate, weight_decay=training.weight_decay, global_clipnorm=5.0)
+        optimizer = keras.optimizers.AdamW(
+            training.learning_rate, weight_decay=training.weight_decay, global_clipnorm=5.0
+        )
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "missing"])
         self.network.compile(
             optimizer=optimizer,

@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from mm_keras.data.manifest import load
 from mm_keras.errors import DataError
 from mm_keras.preprocessing import build_preprocessor
 from mm_keras.preprocessing.raw import preprocess, raw_batch
@@ -54,6 +55,26 @@ class Run:
         return tf.function(
             lambda tensors: self.model(tensors, training=False), input_signature=[specs], autograph=False
         )
+
+    def load(self, source, **options):
+        """Returns the `Data` of another manifest, read as the run's own was: the same classes and vectors.
+
+        Args:
+            source: As `mm_keras.load` takes it.
+            options: Of `mm_keras.load`.
+        """
+        inputs, tasks, lengths = dict(self.recipe.inputs), dict(self.recipe.tasks), {}
+        for name, spec in inputs.items():
+            if spec.kind == "vector":
+                lengths[name] = len(self.preprocessors[name].state["mean"])
+                if spec.prefix:  # in the order of training, whatever this table's is
+                    columns = tuple(self.preprocessors[name].state["columns"])
+                    inputs[name] = spec.model_copy(update={"prefix": None, "columns": columns})
+        for name, spec in tasks.items():
+            if self.tasks[name].is_categorical:
+                tasks[name] = spec.model_copy(update={"classes": tuple(self.tasks[name].classes)})
+        recipe = self.recipe.model_copy(update={"inputs": inputs, "tasks": tasks})
+        return load(source, recipe, lengths=lengths, **options)
 
     def rows(self, split):
         """Returns the `Rows` of one split, as they were when the run was trained."""
