@@ -113,3 +113,40 @@ def build_run(folder, recipe, seed=0):
 def five_input_run(tmp_path_factory):
     """A run of all five modalities with random weights."""
     return build_run(tmp_path_factory.mktemp("run"), five_input_recipe())
+
+
+def card_recipe(**training):
+    """The tabular input of the built-in digits alone: trains in a second or two."""
+    return parts.Recipe(
+        inputs={
+            "card": parts.Tabular(numeric=("seconds", "holes"), categorical=("key_row",), encoder={"size": "tiny"})
+        },
+        tasks={"digit": parts.Classification(), "magnitude": parts.Regression()},
+        training=parts.Training(**{"epochs": 1, "seed": 3, **training}),
+    )
+
+
+@pytest.fixture(scope="session")
+def digits_folder(tmp_path_factory):
+    """200 rows of the built-in digits on disk, with `manifest.csv` and `recipe.yaml`."""
+    from mm_keras import make_digits
+
+    return make_digits(tmp_path_factory.mktemp("digits"), rows=200).parent
+
+
+@pytest.fixture(scope="session")
+def digits_data(digits_folder):
+    """The built-in digits, loaded."""
+    from mm_keras import load
+
+    return load(digits_folder / "manifest.csv", digits_folder / "recipe.yaml")
+
+
+@pytest.fixture(scope="session")
+def digits_run(digits_folder, digits_data, tmp_path_factory):
+    """A run of two epochs on the built-in digits, all four inputs and both tasks."""
+    from mm_keras import fit, load_recipe
+
+    recipe = load_recipe(digits_folder / "recipe.yaml")
+    recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"epochs": 2})})
+    return fit(recipe, digits_data, tmp_path_factory.mktemp("runs") / "digits", verbose=False)

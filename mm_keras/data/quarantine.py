@@ -53,9 +53,9 @@ class Quarantine:
         """
         count = int(self.bad.sum())
         if count > most * len(self.ids):
-            first = "; ".join(f"row {r} ({i}), {c}: {why}" for r, i, c, _, why in sorted(self.faults)[:5])
             raise DataError(
-                f"{self.name}: {count} of {len(self.ids)} rows are bad, more than max_bad={most:g}. First: {first}"
+                f"{self.name}: {count} of {len(self.ids)} rows are bad, more than max_bad={most:g} allows. "
+                f"First: {first_faults(self.table())}"
             )
 
 
@@ -107,16 +107,18 @@ def changed_since(path, moment):
 
 
 def _reason(preprocessor, path):
-    """Decodes one bad file again, outside a graph, where the error has a text."""
+    """Decodes one bad file again, where the error keeps its text."""
+    attempt = tf.data.Dataset.from_tensors(path).map(lambda path: preprocessor.decode(preprocessor.read(path)))
     try:
-        preprocessor.decode(preprocessor.read(tf.constant(path)))
+        next(iter(attempt))
     except tf.errors.OpError as error:
         return clean_message(error.message)
     return "it could not be decoded"
 
 
 def clean_message(text):
-    """Returns TensorFlow's message without the names of graph nodes."""
+    """Returns TensorFlow's message without the names of graph nodes and data sets."""
+    text = re.sub(r"Error in user-defined function .*? with iterator: \S+: ", "", text)
     text = re.sub(r"\{\{[^}]*\}\}|\[Op:[^\]]*\]|assertion failed:|\x1b\[[0-9;]*m", "", text).splitlines()
     text = next((line.strip() for line in text if line.strip()), "")
     return re.sub(r"\s+", " ", re.sub(r"\[(.*?)\]", r"\1", text)).strip().rstrip(".")

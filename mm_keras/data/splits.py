@@ -70,9 +70,14 @@ def _whole_groups(groups, classes, share, seed):
     wanted, held, taken = share * counts.sum(axis=0), 0.0, np.zeros(len(names), bool)
     order = np.random.default_rng(seed).permutation(len(names))
     order = order[np.argsort(-counts[order].sum(axis=1), kind="stable")]
-    for group in order:
-        if np.abs(held + counts[group] - wanted).sum() < np.abs(held - wanted).sum() and taken.sum() < len(names) - 1:
+    for group in order[: len(names) - 1]:
+        if _distance(held + counts[group], wanted) < _distance(held, wanted):
             held, taken[group] = held + counts[group], True
     if not taken.any():
         taken[order[-1]] = True
     return taken[number]
+
+
+def _distance(counts, wanted):
+    """Chi-squared; every class has a row, so none is divided by zero."""
+    return ((counts - wanted) ** 2 / wanted).sum()

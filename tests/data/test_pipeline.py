@@ -1,0 +1,186 @@
+"""The one data chain: every row once an epoch, in an order that seed and epoch alone decide, and what is in a batch."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+from conftest import png_bytes, wav_bytes
+
+import mm_keras.recipe as parts
+from mm_keras.data.manifest import load
+from mm_keras.data.pipeline import make_dataset
+from mm_keras.preprocessing import build_preprocessor
+from mm_keras.preprocessing.raw import preprocess, raw_batch
+
+COUNT = 11
+CACHED, STREAMED = 2**30, 0
+ALL = ("photo", "voice", "title", "facts")
+
+
+def recipe_of(augmented=False):
+    image = {"shift": 0.3, "flip": True} if augmented else {}
+    audio = {"shift_ms": 30, "mask": 0.3} if augmented else {}
+    return parts.Recipe(
+        inputs={
+            "photo": parts.Image(size=(8, 8), **image),
+            "voice": parts.Audio(seconds=0.2, sampling_rate=8000, num_mel_bins=8, **audio),
+            "title": parts.Text(length=6),
+            "facts": parts.Tabular(numeric=("number",)),
+        },
+        tasks={"kind": parts.Classification()},
+    )
+
+
+def make_data(folder, recipe):
+    rng = np.random.default_rng(0)
+    for i in range(COUNT):
+        (folder / f"{i}.png").write_bytes(png_bytes(rng.integers(0, 256, (8, 9, 3), dtype=np.uint8)))
+        (folder / f"{i}.wav").write_bytes(wav_bytes(rng.uniform(-1, 1, 1600)))
+    table = pd.DataFrame({
+        "photo": [f"{i}.png" for i in range(COUNT)],
+        "voice": [f"{i}.wav" for i in range(COUNT)],
+        "title": [f"word {i}" for i in range(COUNT)],
+        "number": np.arange(COUNT),
+        "kind": (["x", "y"] * COUNT)[:COUNT],
+        "split": "train",
+    })  # fmt: skip
+    table.loc[4, ["photo", "title"]] = ""
+    return load(table, recipe, root=folder)
+
+
+@pytest.fixture
+def chain(tmp_path):
+    """Returns a function that makes the dataset of some inputs; `chain.rows` are the rows."""
+
+    class Chain:
+        rows = make_data(tmp_path, recipe_of()).rows
+
+        def __call__(self, cache, names=("photo", "facts"), augmented=False, **options):
+            specs = recipe_of(augmented).inputs
+            self.preprocessors = {n: build_preprocessor(n, specs[n]) for n in names}
+            for name, preprocessor in self.preprocessors.items():
+                preprocessor.adapt(self.rows.cells[name])
+            return make_dataset(self.preprocessors, self.rows, batch_size=4, cache_bytes=cache, **options)
+
+    return Chain()
+
+
+def numbers(dataset):
+    return np.concatenate([i for _, i in dataset.as_numpy_iterator()]).tolist()
+
+
+def batches(dataset):
+    return list(dataset.as_numpy_iterator())
+
+
+@pytest.mark.parametrize("cache", [CACHED, STREAMED])
+def test_evaluation_keeps_the_order_and_the_last_partial_batch(chain, cache):
+    dataset = chain(cache)
+    assert numbers(dataset) == list(range(COUNT))
+    assert [len(i) for _, i in dataset.as_numpy_iterator()] == [4, 4, 3]
+
+
+@pytest.mark.parametrize("cache", [CACHED, STREAMED])
+def test_each_epoch_holds_every_row_once_in_an_order_of_its_own(chain, cache):
+    epoch = tf.Variable(0, dtype=tf.int64)
+    dataset = chain(cache, training=True, seed=1, epoch=epoch)
+    orders = []
+    for number in (0, 1, 2, 0):
+        epoch.assign(number)
+        orders.append(numbers(dataset))
+    assert all(sorted(order) == list(range(COUNT)) for order in orders)
+    assert orders[0] != orders[1] != orders[2] != orders[0]
+    assert orders[0] == orders[3]  # nothing but the epoch's number decides
+    assert numbers(chain(cache, training=True, seed=2, epoch=tf.Variable(0, dtype=tf.int64))) != orders[0]
+    assert list(range(COUNT)) not in orders
+
+
+def same(left, right):
+    tf.nest.map_structure(np.testing.assert_array_equal, left, right)
+
+
+def test_cached_and_streamed_augmentation_is_the_same_and_differs_by_epoch(chain):
+    epoch = tf.Variable(3, dtype=tf.int64)
+    options = {"names": ALL, "augmented": True, "training": True, "seed": 1, "epoch": epoch}
+    cached, streamed = chain(CACHED, **options), chain(STREAMED, **options)
+    third = batches(cached)
+    same(third, batches(streamed))
+    plain = batches(chain(CACHED, ALL))
+    same(plain, batches(chain(STREAMED, ALL)))
+    whole = {n: np.concatenate([b[0][n] for b in plain]) for n in plain[0][0]}
+    for tensors, rows in third:
+        assert not np.array_equal(tensors["photo"], whole["photo"][rows])
+        assert not np.array_equal(tensors["voice"], whole["voice"][rows])
+        np.testing.assert_array_equal(tensors["title"], whole["title"][rows])
+    epoch.assign(4)
+    fourth = {int(r): x for t, i in batches(cached) for r, x in zip(i, t["photo"], strict=True)}
+    changed = [not np.array_equal(fourth[int(r)], x) for t, i in third for r, x in zip(i, t["photo"], strict=True)]
+    assert np.mean(changed) > 0.8  # shifts of up to two pixels and a mirror: a few agree by chance
+
+
+def test_batches_equal_the_served_preprocessing_row_by_row(chain):
+    got = batches(chain(STREAMED, ALL))
+    got = {n: np.concatenate([t[n] for t, _ in got]) for n in got[0][0]}
+    for row in (0, 4, COUNT - 1):
+        raw = raw_batch(chain.preprocessors, [chain.rows.example(row)])
+        tensors, fine = preprocess(chain.preprocessors, {f: tf.convert_to_tensor(v) for f, v in raw.items()})
+        assert all(ok.numpy().all() for ok in fine.values())
+        for name, tensor in tensors.items():
+            np.testing.assert_allclose(got[name][row], tensor[0], rtol=0, atol=1e-6)  # order of float sums
+    assert not got["photo"][4].any()  # missing
+    assert not got["title"][4].any()
+
+
+@pytest.mark.parametrize("cache", [CACHED, STREAMED])
+def test_a_file_that_has_gone_bad_is_left_out_of_numbers_and_loss(chain, cache, tmp_path):
+    (tmp_path / "7.png").unlink()
+    (tmp_path / "9.png").write_bytes(b"\x89PNG")
+    rest = sorted(set(range(COUNT)) - {7, 9})
+    got = numbers(chain(cache))
+    assert sorted(got) == [-1, -1, *rest]
+    assert [i for i in got if i >= 0] == rest
+
+    target = {"kind": np.eye(2, dtype=np.float32)[np.arange(COUNT) % 2]}
+    weight = {"kind": np.arange(1, COUNT + 1, dtype=np.float32)}
+    for epoch in (None, tf.Variable(2, dtype=tf.int64)):
+        options = {"training": epoch is not None, "epoch": epoch, "targets": target, "weights": weight}
+        weights = np.concatenate([w["kind"] for _, _, w in batches(chain(cache, **options))])
+        assert sorted(weights) == [0, 0, *(i + 1 for i in rest)]
+
+
+def test_targets_and_weights_stay_with_their_row(chain):
+    target = {"kind": np.arange(COUNT, dtype=np.float32)[:, None]}
+    weight = {"kind": np.arange(COUNT, dtype=np.float32) / 2}
+    dataset = chain(STREAMED, training=True, seed=5, targets=target, weights=weight)
+    mean, deviation = (chain.preprocessors["facts"].state[k]["number"] for k in ("mean", "deviation"))
+    for tensors, targets, weights in batches(dataset):
+        row = np.rint(tensors["facts"][:, 0] * deviation + mean)  # the number is the row
+        np.testing.assert_array_equal(targets["kind"][:, 0], row)
+        np.testing.assert_array_equal(weights["kind"], row / 2)
+
+
+def test_nothing_is_held_in_a_shuffle_buffer(chain):
+    """The order is computed, so a billion rows cost as much as ten."""
+    ops = []
+
+    def walk(dataset):
+        ops.append(type(dataset).__name__)
+        for inner in dataset._inputs():
+            walk(inner)
+
+    walk(chain(STREAMED, training=True))
+    assert len(ops) > 4
+    assert not [op for op in ops if "Shuffle" in op or "Cache" in op]
+
+
+def test_a_text_far_longer_than_the_others_does_not_widen_them():
+    """As a string array, these rows would take 4 GB."""
+    texts = np.array(["word"] * 20_000, dtype=object)
+    texts[0] = "long " * 10_000
+    recipe = parts.Recipe(inputs={"title": parts.Text(length=4)}, tasks={"kind": parts.Classification()})
+    rows = load(pd.DataFrame({"title": texts, "kind": ["x", "y"] * 10_000, "split": "train"}), recipe).rows
+    preprocessor = build_preprocessor(
+        "title", recipe.inputs["title"], {"vocabulary": ["[PAD]", "[UNK]", "word", "long"]}
+    )
+    tensors, _ = next(make_dataset({"title": preprocessor}, rows, batch_size=2).as_numpy_iterator())
+    np.testing.assert_array_equal(tensors["title"], [[3, 3, 3, 3], [2, 0, 0, 0]])
