@@ -134,10 +134,9 @@ def load_run(source):
     if isinstance(source, Run):
         return source
     folder = Path(source)
-    if not (folder / "model.keras").is_file():
-        raise DataError(
-            f"{folder}: not a run folder; it holds no model.keras. `mm-keras fit --out {folder}` makes one."
-        )
+    for file in ("model.keras", "run.json"):  # `fit` writes the second last
+        if not (folder / file).is_file():
+            raise DataError(f"{folder}: not a run folder; it holds no {file}. `mm-keras fit --out {folder}` makes one.")
     recipe, preprocessors, tasks = load_assets(folder)
     # Layers must be registered before Keras reads their names; the registry imports its entries only when resolved.
     from mm_keras.model import build_model  # noqa: F401

@@ -318,6 +318,6 @@ def test_positions_and_ids(folder):
     assert rows.position(-1) == 7
     with pytest.raises(DataError, match=r"no row has the id '33'"):
         rows.position("33")
-    with pytest.raises(DataError, match="row must be between 0 and 7. Received: 8"):
+    with pytest.raises(DataError, match=r"row must be between 0 and 7\. Received: 8"):
         rows.position(8)
     assert rows.take([5, 1]).numbers.tolist() == [6, 2]

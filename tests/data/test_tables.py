@@ -128,7 +128,7 @@ def test_files_that_are_no_table(tmp_path, name, content, message):
 
 
 def test_an_absent_file_is_named(tmp_path):
-    with pytest.raises(DataError, match="gone.csv: there is no such file"):
+    with pytest.raises(DataError, match=r"gone\.csv: there is no such file"):
         load(tmp_path / "gone.csv", RECIPE)
 
 
