@@ -30,7 +30,9 @@ def build_audio_cnn(inputs, encoder, tensor):
         mask = _pooled_mask(mask)
         x = residual_block(x, width, lambda y, m=mask: ApplyMask()([y, m]))
     x = layers.Reshape((x.shape[1], x.shape[2] * x.shape[3]))(x)
-    tokens = ApplyMask()([layers.Dense(units, activation="relu")(x), mask])
+    # Normalised before the activation: without it, some trainings switch every unit off in the first epoch, for good.
+    x = layers.BatchNormalization(momentum=0.9)(layers.Dense(units, use_bias=False)(x))
+    tokens = ApplyMask()([layers.Activation("relu")(x), mask])
     pooled = layers.Dense(units, activation="relu")(MaskedPooling()([tokens, mask]))
     return {"tokens": tokens, "mask": mask, "embedding": layers.Dropout(encoder.dropout)(pooled)}
 

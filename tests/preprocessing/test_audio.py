@@ -132,3 +132,25 @@ def test_masks_blank_one_block_of_frames_and_one_of_bands():
         assert (np.abs(np.diff(kept, axis=1)).sum(1) <= 2).all()  # one block
         # Lengths are uniform: their mean is a quarter of the size, within four standard errors.
         assert abs(lengths.mean() - size / 4) < 4 * lengths.std() / 20
+
+
+def test_bands_are_standardised_over_sound_and_silence_stays_zero(tmp_path):
+    rng = np.random.default_rng(0)
+    paths = []
+    for i in range(6):
+        waveform = np.concatenate([0.1 * (i + 1) * rng.standard_normal(2000), np.zeros(2000)])
+        (tmp_path / f"{i}.wav").write_bytes(wav_bytes(waveform))
+        paths.append(str(tmp_path / f"{i}.wav"))
+    spec = parts.Audio(seconds=0.5, sampling_rate=8000, num_mel_bins=8, hop_ms=20)
+    p = build_preprocessor("voice", spec)
+    p.adapt(np.array([*paths, ""], dtype=object))
+    tensor = p.finish(tf.stack([p.decode(p.read(tf.constant(path))) for path in [*paths, ""]])).numpy()
+    silent = (tensor == 0).all(axis=2)
+    assert silent[-1].all()
+    np.testing.assert_array_equal(silent[:-1].sum(axis=1), 12)  # of 25 frames; 13 begin before 250 ms
+    sound = tensor[~silent]
+    np.testing.assert_allclose(sound.mean(axis=0), 0.0, atol=1e-4)
+    np.testing.assert_allclose(sound.std(axis=0), 1.0, atol=1e-3)
+    plain = build_preprocessor("voice", spec)
+    raw = plain.finish(tf.stack([plain.decode(plain.read(tf.constant(paths[0])))])).numpy()[0]
+    np.testing.assert_allclose(p.draw(tensor[0]), plain.draw(raw), atol=1e-5)
