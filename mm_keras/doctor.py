@@ -56,7 +56,7 @@ def import_quietly():
         import tensorflow as tf
 
         tf.config.list_physical_devices()
-        for module in ("tensorflow_text", "tensorflow_io", "keras"):
+        for module in ("tensorflow_text", "keras"):
             importlib.import_module(module)
 
 

@@ -100,7 +100,7 @@ def test_files_that_go_bad_between_loading_and_training(digits, tmp_path, cache_
 
 @pytest.mark.parametrize("cache_gb", [0.0, pytest.param(1.0, marks=pytest.mark.slow)])
 def test_files_that_go_bad_during_training(digits, tmp_path, cache_gb, capsys):
-    folder, data = digits
+    _, data = digits
     train = data.train
     losses = []
 

@@ -283,7 +283,7 @@ def test_a_row_without_one_label_teaches_the_other_task_only(digits_folder):
 
 
 def test_class_weights_change_what_is_learned(tmp_path):
-    """Nine of ten rows are "x" and nothing tells them apart: balanced weights give even odds, plain ones give 9 to 1."""
+    """Nine of ten rows are "x" and nothing tells them apart: balanced weights give even odds, plain ones 9 to 1."""
     table = pd.DataFrame({"n": np.ones(200), "kind": ["x"] * 180 + ["y"] * 20, "split": "train"})
     got = {}
     for weight in (None, "balanced"):
