@@ -126,7 +126,7 @@ def test_batches_equal_the_served_preprocessing_row_by_row(chain):
         tensors, fine = preprocess(chain.preprocessors, {f: tf.convert_to_tensor(v) for f, v in raw.items()})
         assert all(ok.numpy().all() for ok in fine.values())
         for name, tensor in tensors.items():
-            np.testing.assert_allclose(got[name][row], tensor[0], rtol=0, atol=1e-6)  # order of float sums
+            np.testing.assert_allclose(got[name][row], tensor[0], rtol=1e-5, atol=2e-5)  # order of float sums
     assert not got["photo"][4].any()  # missing
     assert not got["title"][4].any()
 

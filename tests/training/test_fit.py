@@ -282,6 +282,7 @@ def test_a_row_without_one_label_teaches_the_other_task_only(digits_folder):
         np.testing.assert_array_equal(weights["digit"] + weights["magnitude"], 1)
 
 
+@pytest.mark.slow
 def test_class_weights_change_what_is_learned(tmp_path):
     """Nine of ten rows are "x" and nothing tells them apart: balanced weights give even odds, plain ones 9 to 1."""
     table = pd.DataFrame({"n": np.ones(200), "kind": ["x"] * 180 + ["y"] * 20, "split": "train"})
