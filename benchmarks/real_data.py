@@ -4,7 +4,7 @@ usage: python benchmarks/real_data.py emoji|leaves100|av_mnist_lite --data DIR
 
 DIR holds the unpacked sets, `DIR/<name>/manifest.csv`. Nothing here depends on the set: the recipe is
 `benchmarks/recipes/<name>.yaml`; rows are split by the column `split`, or, where there are folds, each fold in turn is
-the test set and a tenth of the others validates.
+the test set and all others train: nothing is chosen by looking at rows that are scored, the last weights count.
 
 alone   each input trained on its own (accuracy on the test rows)
 pairs   the one fused model with only these two inputs given, the others missing (three inputs and more)
@@ -25,24 +25,20 @@ import numpy as np
 import pandas as pd
 
 import mm_keras as mm
-from mm_keras.data.splits import draw_splits
 from mm_keras.evaluation.evaluate import predict_rows
 from mm_keras.evaluation.metrics import score_classification
 
 HERE = Path(__file__).resolve().parent
 
 
-def fold_tables(table, label):
+def fold_tables(table):
     """Yields the table with a `split` column: as it is, or once for each fold."""
     folds = [c for c in table.columns if c.startswith("fold")]
     if not folds:
         yield table
         return
     for fold in sorted(table[folds[0]].unique()):
-        split = np.where(table[folds[0]] == fold, "test", "train").astype(object)
-        rest = np.flatnonzero(split == "train")
-        split[rest] = draw_splits(len(rest), (0.9, 0.1, 0.0), 0, table[label].to_numpy()[rest])
-        yield table.assign(split=split)
+        yield table.assign(split=np.where(table[folds[0]] == fold, "test", "train"))
 
 
 def test_outputs(recipe, table, home, combinations, verbose):
@@ -89,9 +85,8 @@ def main():
     began = time.time()
     home = args.data / args.name
     recipe = mm.load_recipe(args.recipe or HERE / "recipes" / f"{args.name}.yaml")
-    task = next(iter(recipe.tasks.values()))
     table = pd.read_csv(home / "manifest.csv", dtype=str, keep_default_na=False)
-    tables = list(itertools.islice(fold_tables(table, task.column or next(iter(recipe.tasks))), args.folds))
+    tables = list(itertools.islice(fold_tables(table), args.folds))
     names = list(recipe.inputs)
 
     result = {"name": args.name, "alone": {}, "pairs": {}}
