@@ -41,7 +41,7 @@ def demo(out: Annotated[Path, typer.Option(help="Folder for data, run, export an
     rows = run.rows("test")
     mm.explain(run, rows.example(0)).save(card)
     bundle = mm.export(run, Path("saved_models") / "digits")
-    _print_frame(bundle.table(), "Parity of the export with the trained model")
+    typer.echo(f"\nparity of the export with the trained model\n{bundle.table()}")
     console.print(f"\nrun          {escape(str(run.folder))}")
     console.print(f"explanation  {escape(str(card))}")
     console.print(f"SavedModel   {escape(str(bundle.path))}")
@@ -116,7 +116,7 @@ def export(
     """Export to TF Serving and LiteRT, proven equal to the trained model."""
     mm = _package()
     bundle = mm.export(run, out, litert=tuple(litert), int8_max_drop=int8_max_drop)
-    _print_frame(bundle.table(), "Parity with the trained model")
+    typer.echo(bundle.table())
     console.print(escape(str(bundle.path)))
 
 

@@ -31,14 +31,14 @@ inputs:
   tone:
     {kind: audio, seconds: 0.4, sampling_rate: 8000, window_ms: 64, hop_ms: 32, num_mel_bins: 64, min_hz: 600,
      max_hz: 1600, encoder: {size: tiny}}
-  word: {kind: text, length: 12, vocabulary_size: 400, encoder: {size: tiny}}
+  word: {kind: text, length: 12, vocabulary_size: 60, encoder: {size: tiny}}
   card: {kind: tabular, numeric: [seconds, holes], categorical: [key_row, key_column], encoder: {size: tiny}}
 fusion: {kind: gated, units: 64}
 tasks:
   digit: {kind: classification, classes: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]}
   magnitude: {kind: regression}
 training:
-  {epochs: 20, batch_size: 32, learning_rate: 0.003, modality_dropout: 0.3, auxiliary: 1.0, patience: 8, seed: 7}
+  {epochs: 25, batch_size: 32, learning_rate: 0.003, modality_dropout: 0.2, auxiliary: 1.0, patience: 8, seed: 7}
 """
 
 
@@ -84,7 +84,7 @@ def make_digits(folder, seed=0, rows=None):
 def _scan(scan, rng):
     """A faint scan in noise, 16x16 uint8."""
     ink = np.kron(scan.reshape(8, 8) / 16, np.ones((2, 2)))
-    return np.clip(255 * (0.3 + 0.4 * ink + rng.normal(0, 0.17, ink.shape)), 0, 255).astype(np.uint8)
+    return np.clip(255 * (0.3 + 0.4 * ink + rng.normal(0, 0.15, ink.shape)), 0, 255).astype(np.uint8)
 
 
 def _tone(digit, rng):
