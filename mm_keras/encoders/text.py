@@ -166,7 +166,7 @@ def build_text_cnn(inputs, encoder, tensor):
     x = layers.Embedding(tensor.vocabulary_size, units)(inputs)
     # Whole pieces are dropped, not single values (Iyyer et al. 2015, Deep Unordered Composition, section 3.1).
     x = ApplyMask()([layers.Dropout(encoder.dropout, noise_shape=(None, None, 1))(x), mask])
-    widths = [layers.Conv1D(units // 4, width, padding="same", activation="relu")(x) for width in (1, 2, 3, 4)]
+    widths = [layers.Conv1D(units, width, padding="same", activation="relu")(x) for width in (1, 2, 3, 4)]
     return _pooled(layers.Concatenate()(widths), mask, units, encoder.dropout)
 
 
