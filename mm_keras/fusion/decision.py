@@ -15,6 +15,9 @@ class _DecisionFusion(layers.Layer):
     def build(self, logits_shape, present_shape=None):
         self.names = sorted(logits_shape)
 
+    def _shares(self, like):
+        return ops.ones((1, len(self.names)), like.dtype) / len(self.names)
+
     def _weights(self, present, like):
         """Returns `(batch, inputs)`, summing to 1 over the present inputs; if none is, over all."""
         share = self._shares(like)
@@ -66,9 +69,6 @@ class DecisionMean(_DecisionFusion):
         Kittler et al. 1998, On combining classifiers, section 2 (the sum rule).
     """
 
-    def _shares(self, like):
-        return ops.ones((1, len(self.names)), like.dtype) / len(self.names)
-
 
 @keras.saving.register_keras_serializable("mm_keras")
 class DecisionWeighted(_DecisionFusion):
@@ -116,9 +116,6 @@ class DecisionProduct(_DecisionFusion):
         Kittler et al. 1998, On combining classifiers, section 2.1 (the product rule, equal priors). Differs: each
         input's logits carry the prior, which the joint training weighs.
     """
-
-    def _shares(self, like):
-        return ops.ones((1, len(self.names)), like.dtype) / len(self.names)
 
     def call(self, logits, present=None):
         stacked = ops.stack([logits[name] for name in self.names], axis=1)  # (batch, inputs, classes)

@@ -76,7 +76,16 @@ def fit(recipe, data, out, *, verbose=True, callbacks=()):
     save_examples(out, preprocessors, data)
     trainer.model.save(out / "model.keras")
     history.to_csv(out / "history.csv", index=False)
-    info = {
+    info = _describe(recipe, data, trainer, history, time.time() - began)
+    # Last, so that a folder with this file is a whole run.
+    (out / "run.json").write_text(json.dumps(info, indent=1), encoding="utf-8")
+    say(f"trained {len(history)} epochs in {info['seconds']:.0f} s; best epoch {trainer.best_epoch + 1}; run {out}")
+    return load_run(out)
+
+
+def _describe(recipe, data, trainer, history, seconds):
+    """Returns what `run.json` says of a training."""
+    return {
         "seed": recipe.training.seed,
         "manifest": data.name,
         "rows": {s: int((data.rows.splits == s).sum()) for s in ("train", "validation", "test")},
@@ -84,16 +93,12 @@ def fit(recipe, data, out, *, verbose=True, callbacks=()):
         "epochs": len(history),
         "best_epoch": trainer.best_epoch,
         "parameters": trainer.model.count_params(),
-        "seconds": round(time.time() - began, 1),
+        "seconds": round(seconds, 1),
         "python": sys.version.split()[0],
         "machine": platform.platform(),
         "devices": [d.name for d in tf.config.list_physical_devices()],
         "versions": {p: metadata.version(p) for p in PACKAGES},
     }
-    # Last, so that a folder with this file is a whole run.
-    (out / "run.json").write_text(json.dumps(info, indent=1), encoding="utf-8")
-    say(f"trained {len(history)} epochs in {info['seconds']:.0f} s; best epoch {trainer.best_epoch + 1}; run {out}")
-    return load_run(out)
 
 
 def _check_fits(recipe, data):
@@ -126,17 +131,19 @@ class Trainer:
             keras.config.set_dtype_policy(policy)
 
     def train(self, data, out, verbose=True, callbacks=()):
-        """Runs the epochs; leaves the best weights in `model`. Returns the history as a DataFrame."""
+        """Runs the epochs; leaves the best weights in `model`, the last ones when no rows validate.
+
+        Returns:
+            The history, a DataFrame.
+        """
         training = self.recipe.training
         epoch = tf.Variable(0, dtype=tf.int64)
         train = self.dataset(data.train, epoch)
         validation = self.dataset(data.validation) if len(data.validation) else None
         self.compile()
-        prefix = "val_" if validation is not None else ""
         several = len(self.heads) > 1
-        losses = {f"{prefix}{h}_loss" if several else f"{prefix}loss": self.loss_weights[h] for h in self.tasks}
-        patience = training.patience if validation is not None else training.epochs
-        best = BestWeights(losses, patience)
+        losses = {f"val_{h}_loss" if several else "val_loss": self.loss_weights[h] for h in self.tasks}
+        best = [BestWeights(losses, training.patience)] if validation is not None else []
         history = self.network.fit(
             train,
             validation_data=validation,
@@ -149,12 +156,12 @@ class Trainer:
                     lambda e: warm_cosine(e, training.epochs, training.learning_rate)
                 ),
                 StopOnNaN(),
-                best,
+                *best,
                 keras.callbacks.TensorBoard(str(Path(out) / "logs"), write_graph=False),
                 *callbacks,
             ],
         )
-        self.best_epoch = best.best_epoch
+        self.best_epoch = best[0].best_epoch if best else len(history.epoch) - 1
         return pd.DataFrame({"epoch": [e + 1 for e in history.epoch], **history.history})
 
     @property
