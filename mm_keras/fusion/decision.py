@@ -33,8 +33,12 @@ class _DecisionFusion(layers.Layer):
         weights = ops.expand_dims(self._weights(present, stacked[..., 0]), -1)
         if not self.probabilities:
             return ops.sum(stacked * weights, axis=1)
+        return self._join(ops.log_softmax(stacked, axis=-1), weights)
+
+    def _join(self, logs, weights):
+        """Returns the logarithm of the weighted mean of the probabilities whose logarithms are given."""
         # 1e-9 in place of 0 keeps the logarithm finite; it moves a probability by less than that.
-        terms = ops.log_softmax(stacked, axis=-1) + ops.log(ops.maximum(weights, 1e-9))
+        terms = logs + ops.log(ops.maximum(weights, 1e-9))
         top = ops.max(terms, axis=1, keepdims=True)
         return ops.squeeze(top, 1) + ops.log(ops.sum(ops.exp(terms - top), axis=1))
 
@@ -117,10 +121,5 @@ class DecisionProduct(_DecisionFusion):
         input's logits carry the prior, which the joint training weighs.
     """
 
-    def call(self, logits, present=None):
-        stacked = ops.stack([logits[name] for name in self.names], axis=1)  # (batch, inputs, classes)
-        weights = ops.expand_dims(self._weights(present, stacked[..., 0]), -1)
-        if not self.probabilities:
-            return ops.sum(stacked * weights, axis=1)
-        keep = ops.cast(ops.greater(weights, 0.0), stacked.dtype)
-        return ops.sum(ops.log_softmax(stacked, axis=-1) * keep, axis=1)
+    def _join(self, logs, weights):
+        return ops.sum(logs * ops.cast(ops.greater(weights, 0.0), logs.dtype), axis=1)
