@@ -29,6 +29,12 @@ FUSIONS = {
     "decision_weighted": "mm_keras.fusion.decision:DecisionWeighted",
 }
 
+# Settings of one kind alone, `{name: default}`, so that a recipe is checked without Keras. Every entry of the house
+# stands here, with {} when it has none; a kind that a user adds checks its own.
+FUSION_OPTIONS = {kind: {} for kind in FUSIONS} | {"self_attention": {"num_heads": 4}}
+
+ENCODER_OPTIONS = {(modality, kind): {} for modality, kinds in ENCODERS.items() for kind in kinds}
+
 TASKS = {
     "classification": "mm_keras.tasks.classification:ClassificationTask",
     "regression": "mm_keras.tasks.regression:RegressionTask",

@@ -1,6 +1,7 @@
 """What every encoder and every fusion must keep, whichever they are combined with."""
 
 import itertools
+import re
 import zlib
 from contextlib import contextmanager
 
@@ -206,11 +207,15 @@ def test_a_blank_input_answers_whatever_its_encoder_holds(case):
     model, tensors = case[0], without_each(3)
     before = run(model, tensors)
     for at, name in enumerate(TENSORS, start=1):
-        encoder, rows = model.get_layer(f"{name}_encoder"), slice(3 * at, 3 * at + 3)
-        kept = encoder.get_weights()
-        encoder.set_weights([w * 3 if w.dtype == np.float32 else w for w in kept])
+        rows = slice(3 * at, 3 * at + 3)
+        # More than one where the fusion reaches into them.
+        encoders = [layer for layer in model.layers if re.fullmatch(rf"{name}_encoder(_\d+)?", layer.name)]
+        kept = [encoder.get_weights() for encoder in encoders]
+        for encoder, weights in zip(encoders, kept, strict=True):
+            encoder.set_weights([w * 3 if w.dtype == np.float32 else w for w in weights])
         assert_same(run(model, rows_of(tensors, rows)), rows_of(before, rows), **CLOSE)
-        encoder.set_weights(kept)
+        for encoder, weights in zip(encoders, kept, strict=True):
+            encoder.set_weights(weights)
 
 
 @pytest.mark.parametrize(("policy", "step"), [("mixed_float16", 2**-10), ("mixed_bfloat16", 2**-7)])

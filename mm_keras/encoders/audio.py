@@ -11,6 +11,7 @@ def build_audio_cnn(inputs, encoder, tensor):
     """A residual CNN over frames and mel bands; each remaining frame is a token.
 
     Frames of silence are padding: they are zeroed after every layer, so that they cannot change the others.
+    Every halving is a depth.
 
     Args:
         inputs: Float `(batch, frames, mels)`; zero is silence.
@@ -29,6 +30,9 @@ def build_audio_cnn(inputs, encoder, tensor):
         x = layers.MaxPooling2D(2, padding="same")(x)
         mask = _pooled_mask(mask)
         x = residual_block(x, width, lambda y, m=mask: ApplyMask()([y, m]))
+        state = yield {"features": x, "mask": mask}
+        mask = state["mask"]
+        x = ApplyMask()([state["features"], mask])
     x = layers.Reshape((x.shape[1], x.shape[2] * x.shape[3]))(x)
     # Normalised before the activation: without it, some trainings switch every unit off in the first epoch, for good.
     x = layers.BatchNormalization(momentum=0.9)(layers.Dense(units, use_bias=False)(x))

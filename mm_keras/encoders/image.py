@@ -12,6 +12,7 @@ def build_image_cnn(inputs, encoder, tensor):
 
     Stages: `tiny` 16, 32; `small` 32, 64, 128; `base` 64, 128, 256, 256 channels; each but the first halves the
     picture while its shorter side has at least 8 pixels. Pictures above 64 pixels are halved once more by the stem.
+    Every stage is a depth.
 
     Args:
         inputs: Float `(batch, height, width, channels)` in [0, 1].
@@ -29,7 +30,7 @@ def build_image_cnn(inputs, encoder, tensor):
     for stage, width in enumerate(widths):
         if stage and min(x.shape[1:3]) >= 8:
             x = layers.MaxPooling2D(2, padding="same")(x)
-        x = residual_block(x, width)
+        x = (yield {"features": residual_block(x, width)})["features"]
     tokens = layers.Reshape((x.shape[1] * x.shape[2], x.shape[3]))(x)
     mask = FullMask()(tokens)
     pooled = MaskedPooling()([tokens, mask])

@@ -87,3 +87,22 @@ class MissingEmbedding(layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return input_shape[0]
+
+
+@keras.saving.register_keras_serializable("mm_keras")
+class MaskAbsent(layers.Layer):
+    """Empties the token sequence of an absent input: zeros, all masked out.
+
+    Input shape:
+        `[tokens (batch, steps, units), mask (batch, steps), presence (batch, 1)]`.
+    Output shape:
+        `[tokens (batch, steps, units), mask (batch, steps)]`; tokens outside the mask are zero.
+    """
+
+    def call(self, inputs):
+        tokens, mask, present = inputs
+        mask = ops.cast(mask, tokens.dtype) * ops.cast(present, tokens.dtype)
+        return [tokens * ops.expand_dims(mask, -1), mask]
+
+    def compute_output_shape(self, input_shape):
+        return [input_shape[0], input_shape[1]]

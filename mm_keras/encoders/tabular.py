@@ -60,7 +60,7 @@ class FeatureTokens(layers.Layer):
 
 
 def build_tabular_mlp(inputs, encoder, tensor):
-    """A token for each column, joined by a two-layer network.
+    """A token for each column, joined by a two-layer network, whose middle is its one depth.
 
     Args:
         inputs: Float `(batch, features)`, laid out as `tensor.groups` says.
@@ -74,5 +74,7 @@ def build_tabular_mlp(inputs, encoder, tensor):
     tokens = FeatureTokens(tensor.groups, tensor.numeric, TOKEN_UNITS[encoder.size])(inputs)
     mask = TokenMask()(tokens)
     x = layers.Dense(2 * units, activation="relu")(layers.Flatten()(tokens))
+    state = yield {"features": x, "tokens": tokens, "columns": mask}
+    x, tokens, mask = state["features"], state["tokens"], state["columns"]
     x = layers.Dense(units, activation="relu")(layers.Dropout(encoder.dropout)(x))
     return {"tokens": tokens, "mask": mask, "embedding": layers.Dropout(encoder.dropout)(x)}

@@ -95,7 +95,7 @@ def transformer_block(x, attention_mask, num_heads, dropout):
 def build_text_transformer(inputs, encoder, tensor):
     """A transformer over WordPieces.
 
-    Blocks: `tiny` 1, `small` 2, `base` 4; heads of 16 units.
+    Blocks: `tiny` 1, `small` 2, `base` 4; heads of 16 units. Every block is a depth.
 
     Args:
         inputs: Int32 ids `(batch, length)`; 0 pads.
@@ -109,14 +109,15 @@ def build_text_transformer(inputs, encoder, tensor):
     mask = TokenMask()(inputs)
     x = PositionEmbedding()(layers.Embedding(tensor.vocabulary_size, units)(inputs))
     x = layers.Dropout(encoder.dropout)(x)
-    attention_mask = PairMask()(mask)
     for _ in range(DEPTH[encoder.size]):
-        x = transformer_block(x, attention_mask, units // 16, encoder.dropout)
+        x = transformer_block(x, PairMask()(mask), units // 16, encoder.dropout)
+        state = yield {"features": x, "mask": mask}
+        x, mask = state["features"], state["mask"]
     return _pooled(layers.LayerNormalization(epsilon=1e-5)(x), mask, units, encoder.dropout)
 
 
 def build_text_gru(inputs, encoder, tensor, unroll=False):
-    """A bidirectional GRU over WordPieces.
+    """A bidirectional GRU over WordPieces; its states are its one depth.
 
     Args:
         inputs: As in `build_text_transformer`.
@@ -140,6 +141,8 @@ def build_text_gru(inputs, encoder, tensor, unroll=False):
     forward = layers.GRU(**cell)(x, mask=StepMask()(mask))
     backward = ReverseSteps()(layers.GRU(**cell, go_backwards=True)(x, mask=StepMask()(mask)))
     x = layers.Concatenate()([ApplyMask()([forward, mask]), ApplyMask()([backward, mask])])
+    state = yield {"features": x, "mask": mask}
+    x, mask = state["features"], state["mask"]
     return _pooled(x, mask, units, encoder.dropout)
 
 
@@ -148,6 +151,8 @@ build_text_gru.options = ("unroll",)
 
 def build_text_cnn(inputs, encoder, tensor):
     """Convolutions over 1, 2, 3 and 4 WordPieces, side by side; quick, and strong on short texts and few rows.
+
+    Their result is its one depth.
 
     Args:
         inputs: As in `build_text_transformer`.
@@ -167,7 +172,8 @@ def build_text_cnn(inputs, encoder, tensor):
     # Whole pieces are dropped, not single values (Iyyer et al. 2015, Deep Unordered Composition, section 3.1).
     x = ApplyMask()([layers.Dropout(encoder.dropout, noise_shape=(None, None, 1))(x), mask])
     widths = [layers.Conv1D(units, width, padding="same", activation="relu")(x) for width in (1, 2, 3, 4)]
-    return _pooled(layers.Concatenate()(widths), mask, units, encoder.dropout)
+    state = yield {"features": ApplyMask()([layers.Concatenate()(widths), mask]), "mask": mask}
+    return _pooled(state["features"], state["mask"], units, encoder.dropout)
 
 
 def _pooled(tokens, mask, units, dropout):

@@ -7,7 +7,7 @@ from mm_keras.encoders.masking import FullMask
 
 
 def build_vector_mlp(inputs, encoder, tensor):
-    """A two-layer network; the embedding is its only token.
+    """A two-layer network; the embedding is its only token, its middle its one depth.
 
     Args:
         inputs: Float `(batch, features)`, standardised.
@@ -20,6 +20,7 @@ def build_vector_mlp(inputs, encoder, tensor):
     units = UNITS[encoder.size]
     x = layers.Dense(2 * units, use_bias=False)(inputs)
     x = layers.Activation("relu")(layers.BatchNormalization(momentum=0.9)(x))
+    x = (yield {"features": x})["features"]
     x = layers.Dense(units, activation="relu")(layers.Dropout(encoder.dropout)(x))
     embedding = layers.Dropout(encoder.dropout)(x)
     tokens = layers.Reshape((1, units))(embedding)

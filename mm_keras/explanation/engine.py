@@ -1,5 +1,6 @@
 """Values and gradients of a model, compiled once and kept on the model."""
 
+import re
 from typing import NamedTuple
 
 import keras
@@ -130,10 +131,11 @@ def _is_float(tensor):
 
 
 def _embedding_path(name, layers):
-    inside = f"{name}_encoder/"
-    paths = [p for p, layer in layers.items() if p.startswith(inside) and isinstance(layer, keras.layers.Embedding)]
+    # A fusion inside the encoders cuts them into `<name>_encoder_1`.., of which the first holds the embedding.
+    inside = re.compile(rf"{name}_encoder(_\d+)?/")
+    paths = [p for p, layer in layers.items() if inside.match(p) and isinstance(layer, keras.layers.Embedding)]
     if not paths:
-        raise ValueError(f"input {name!r} is no float tensor, and {inside} has no keras.layers.Embedding to enter at.")
+        raise ValueError(f"input {name!r} is no float tensor, and {name}_encoder has no keras.layers.Embedding to enter at.")
     return paths[0]
 
 

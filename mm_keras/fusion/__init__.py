@@ -1,8 +1,18 @@
 """The embeddings of all inputs -> one joint embedding. A fusion never asks which modality it holds.
 
-Every fusion is a layer called as `fusion(embeddings, present)` with dicts `{input: (batch, channels)}` and
-`{input: (batch, 1)}`; an absent input's embedding is already its learned one. `level` says what it joins:
-`"embeddings"`, or `"decisions"`, where each input has its own head and the fusion joins their logits.
+`level` says what a fusion joins, and how it is called. All arguments are dicts with the same keys; `present` is
+`{input: (batch, 1)}`, 1 or 0, and an absent input's embedding is already its learned one.
+
+`"embeddings"`  a layer, `fusion(embeddings, present) -> (batch, units)`; embeddings are `{input: (batch, channels)}`.
+`"tokens"`      a layer, `fusion(embeddings, present, tokens, masks) -> (batch, units)`; tokens are
+                `{input: (batch, steps, channels)}`, masks `{input: (batch, steps)}`, 1 keeps; steps and channels differ
+                from input to input. Outside its mask a token is zero, and the mask of an absent input is all zero.
+`"decisions"`   a layer, `fusion(logits, present) -> (batch, classes)`: each input has its own head, and the fusion
+                joins their logits. Made once for each task, with `probabilities` telling whether they stand for classes.
+`"depths"`      reaches into the encoders: no layer but an object that makes layers. `fusion.exchange(depth, features,
+                masks, present) -> features` is called once for each depth, from 1, with the inputs that have it
+                (`features` of any rank, `masks` `{input: (batch, steps) or None}`), and then `fusion.join(embeddings,
+                present) -> (batch, units)`. Its layers are named `fusion_..`, the last one `fusion`.
 """
 
 from mm_keras.errors import RecipeError
@@ -13,17 +23,16 @@ def build_fusion(spec, **kwargs):
     """Returns the fusion layer that a `recipe.Fusion` names.
 
     Raises:
-        RecipeError: When the layer refuses the recipe's `units`.
+        RecipeError: When the layer refuses the recipe's `units` or `options`.
     """
     kind = resolve(FUSIONS[spec.kind])
-    if kind.level == "decisions":
-        return kind(**kwargs)
+    own = {} if kind.level == "decisions" else {"units": spec.units, "dropout": spec.dropout}
     try:
-        return kind(units=spec.units, dropout=spec.dropout, **kwargs)
-    except ValueError as error:
-        raise RecipeError(f"fusion: {error}") from None
+        return kind(**own, **spec.options, **kwargs)
+    except (ValueError, TypeError) as error:
+        raise RecipeError(f"fusion {spec.kind!r}: {error}") from None
 
 
 def fusion_level(spec):
-    """Returns `"embeddings"` or `"decisions"`."""
+    """Returns what a `recipe.Fusion` joins; see above."""
     return resolve(FUSIONS[spec.kind]).level

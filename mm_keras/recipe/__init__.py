@@ -10,9 +10,10 @@ from pydantic import BeforeValidator, Field, ValidationError, field_validator, m
 from mm_keras.errors import RecipeError
 from mm_keras.recipe.inputs import Audio, Encoder, Image, Input, Positive, Share, Tabular, Text, Vector
 from mm_keras.recipe.names import RESERVED, can_be_served
+from mm_keras.recipe.options import Option, check_options
 from mm_keras.recipe.part import FrozenDict, Part, describe, name_or_part
 from mm_keras.recipe.tensors import TensorInfo
-from mm_keras.registry import FUSIONS, nearest
+from mm_keras.registry import FUSION_OPTIONS, FUSIONS, nearest
 
 __all__ = [
     "Audio",
@@ -39,11 +40,13 @@ class Fusion(Part):
         kind: A name of `registry.FUSIONS`.
         units: Size of the joint embedding.
         dropout: Fraction of the joint embedding zeroed in training.
+        options: More of the kind's own settings; the names, types and defaults stand in `registry.FUSION_OPTIONS`.
     """
 
     kind: str = "gated"
     units: Positive = 64
     dropout: Share = 0.1
+    options: Annotated[FrozenDict[Option], Field(default_factory=dict, validate_default=True)]
 
     def __init__(self, kind="gated", **data):
         super().__init__(kind=kind, **data)
@@ -60,6 +63,11 @@ class Fusion(Part):
         if kind not in FUSIONS:
             raise ValueError(f"must be one of {sorted(FUSIONS)}.{nearest(kind, FUSIONS)} Received: {kind!r}")
         return kind
+
+    @model_validator(mode="after")
+    def _options_fit(self):
+        check_options(self.options, FUSION_OPTIONS.get(self.kind), f"fusion {self.kind!r}")
+        return self
 
 
 def _class_name(value):
@@ -183,7 +191,7 @@ class Recipe(Part):
 
     def _graph_names(self):
         for name in self.inputs:
-            yield from ((f"{name}{end}", f"inputs.{name}") for end in ("", "_encoder", "_present", "_missing"))
+            yield from ((f"{name}{end}", f"inputs.{name}") for end in ("", "_encoder", "_present", "_missing", "_tokens"))
         for name in self.tasks:
             yield from ((f"{name}{end}", f"tasks.{name}") for end in ("", "_logits", "_label", "_classes"))
             # The heads of single inputs, which fusions of decisions and auxiliary losses have.

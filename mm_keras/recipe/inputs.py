@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from mm_keras.recipe.names import can_be_served
-from mm_keras.recipe.part import Part, name_or_part
-from mm_keras.registry import ENCODERS, nearest
+from mm_keras.recipe.options import Option, check_options
+from mm_keras.recipe.part import FrozenDict, Part, name_or_part
+from mm_keras.registry import ENCODER_OPTIONS, ENCODERS, nearest
 
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -20,11 +21,13 @@ class Encoder(Part):
         kind: A name of `registry.ENCODERS[modality]`; `None` takes the modality's first entry.
         size: `"tiny"`, `"small"` or `"base"`; embeddings of 32, 64 or 128 units.
         dropout: Fraction of the embedding zeroed in training.
+        options: More of the kind's own settings; the names, types and defaults stand in `registry.ENCODER_OPTIONS`.
     """
 
     kind: str | None = None
     size: Literal["tiny", "small", "base"] = "small"
     dropout: Share = 0.1
+    options: Annotated[FrozenDict[Option], Field(default_factory=dict, validate_default=True)]
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema, handler):
@@ -46,6 +49,8 @@ class _Input(Part):
                 f"`encoder` must be one of {sorted(kinds)} for {self.kind}.{nearest(self.encoder.kind, kinds)} "
                 f"Received: encoder={self.encoder.kind!r}"
             )
+        known = ENCODER_OPTIONS.get((self.kind, self.encoder_kind))
+        check_options(self.encoder.options, known, f"{self.kind} encoder {self.encoder_kind!r}")
         return self
 
     @property

@@ -10,7 +10,7 @@ import yaml
 import mm_keras.recipe as parts
 from mm_keras.errors import RecipeError
 from mm_keras.recipe import load_recipe
-from mm_keras.registry import ENCODERS
+from mm_keras.registry import ENCODERS, FUSIONS
 
 SOUND = {
     "inputs": {
@@ -39,7 +39,7 @@ def changed(place, value):
         # unknown keys, at each depth
         ("trainin", {}, "trainin: unknown key 'trainin'. Did you mean 'training'? Known keys: ['fusion', 'inputs', "),
         ("training.epoch", 3, "training.epoch: unknown key 'epoch'. Did you mean 'epochs'?"),
-        ("fusion.unit", 3, "fusion.unit: unknown key 'unit'. Did you mean 'units'? Known keys: ['dropout', 'kind', 'units']"),
+        ("fusion.unit", 3, "fusion.unit: unknown key 'unit'. Did you mean 'units'? Known keys: ['dropout', 'kind', 'options', 'units']"),
         ("inputs.title.lenght", 3, "inputs.title.lenght: unknown key 'lenght'. Did you mean 'length'?"),
         ("inputs.title.seconds", 3, "inputs.title.seconds: unknown key 'seconds'. Known keys: ['column', 'encoder', "),
         ("inputs.photo.encoder.sise", "tiny", "inputs.photo.encoder.sise: unknown key 'sise'. Did you mean 'size'?"),
@@ -179,3 +179,24 @@ def test_without_names_what_it_does_not_know():
         recipe.without("titel")
     with pytest.raises(RecipeError, match="inputs: is empty"):
         recipe.without(*recipe.inputs)
+
+
+def test_options_of_one_kind_are_checked(monkeypatch):
+    def fusion(kind, **options):
+        return load_recipe(changed("fusion", {"kind": kind, "options": options})).fusion
+
+    assert dict(fusion("self_attention", num_heads=2).options) == {"num_heads": 2}
+    for options, message in (
+        ({"num_head": 2}, "fusion 'self_attention' has no option 'num_head'. Did you mean 'num_heads'?"),
+        ({"num_heads": "2"}, "fusion 'self_attention': option 'num_heads' must be of type int. Received: '2'"),
+        ({"num_heads": True}, "must be of type int. Received: True"),
+        ({"num_heads": 0}, "must be at least 1. Received: 0"),
+    ):
+        with pytest.raises(RecipeError) as caught:
+            fusion("self_attention", **options)
+        assert message in str(caught.value)
+    with pytest.raises(RecipeError, match="photo: image encoder 'cnn' has no option 'depth'"):
+        load_recipe(changed("inputs.photo.encoder", {"kind": "cnn", "options": {"depth": 3}}))
+    # A user's own kind checks for itself.
+    monkeypatch.setitem(FUSIONS, "mine", object)
+    assert dict(fusion("mine", anything=1.5).options) == {"anything": 1.5}

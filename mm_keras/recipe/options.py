@@ -1,0 +1,34 @@
+"""Settings that only one kind of encoder or fusion has, checked before Keras is imported."""
+
+from mm_keras.registry import nearest
+
+Option = bool | int | float | str
+
+
+def check_options(options, known, owner):
+    """Raises when a kind's settings are unknown or of the wrong type.
+
+    Args:
+        options: `{name: value}`, as the recipe gives them.
+        known: `{name: default}`; a value must have the type of its default. A default of 1 or more asks for a whole
+            number of at least 1, a default of `""` for a string. `None` for a kind that a user registered, which checks
+            for itself.
+        owner: What the message calls the kind.
+
+    Raises:
+        ValueError: With the nearest right word, or what was expected.
+    """
+    if known is None:
+        return
+    for name, value in options.items():
+        if name not in known:
+            raise ValueError(
+                f"{owner} has no option {name!r}.{nearest(name, known)} Known options: {sorted(known)}."
+            )
+        default = known[name]
+        kind = type(default)
+        fits = isinstance(value, kind) or (kind is float and isinstance(value, int))
+        if not fits or (isinstance(value, bool) and kind is not bool):
+            raise ValueError(f"{owner}: option {name!r} must be of type {kind.__name__}. Received: {value!r}")
+        if kind is int and default >= 1 and value < 1:
+            raise ValueError(f"{owner}: option {name!r} must be at least 1. Received: {value!r}")
