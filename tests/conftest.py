@@ -35,17 +35,17 @@ def wav_bytes(waveform, rate=8000):
 
 def five_input_recipe(fusion="gated", **encoders):
     """A recipe of all five modalities and both tasks, small enough to build in a second."""
-    encoder = {"size": "tiny"}
-    own = {n: {"kind": k, **encoder} for n, k in encoders.items()}
+    names = ("photo", "title", "voice", "facts", "features")
+    own = {n: {"size": "tiny", "kind": encoders.get(n)} for n in names}
     return parts.Recipe(
         inputs={
-            "photo": parts.Image(size=(16, 16), encoder=own.get("photo", encoder)),
-            "title": parts.Text(length=8, encoder=own.get("title", encoder)),
+            "photo": parts.Image(size=(16, 16), encoder=own["photo"]),
+            "title": parts.Text(length=8, encoder=own["title"]),
             "voice": parts.Audio(
-                seconds=0.5, sampling_rate=8000, num_mel_bins=16, hop_ms=20, encoder=own.get("voice", encoder)
+                seconds=0.5, sampling_rate=8000, num_mel_bins=16, hop_ms=20, encoder=own["voice"]
             ),
-            "facts": parts.Tabular(numeric=("price", "weight"), categorical=("colour",), encoder=encoder),
-            "features": parts.Vector(encoder=encoder),
+            "facts": parts.Tabular(numeric=("price", "weight"), categorical=("colour",), encoder=own["facts"]),
+            "features": parts.Vector(encoder=own["features"]),
         },
         tasks={"category": parts.Classification(), "rating": parts.Regression()},
         fusion=parts.Fusion(fusion, units=16),

@@ -14,7 +14,7 @@ from conftest import build_run, five_input_examples, five_input_recipe, png_byte
 import mm_keras.recipe as parts
 from mm_keras.model import build_model, logits_model
 from mm_keras.recipe import TensorInfo
-from mm_keras.registry import ENCODERS, FUSIONS
+from mm_keras.registry import ENCODERS, FUSIONS, resolve
 from mm_keras.tasks import build_task
 
 TENSORS = {
@@ -29,15 +29,26 @@ FIRST = {name: next(iter(ENCODERS[kind])) for name, kind in MODALITY.items()}
 
 
 def combinations():
-    """Every fusion with the first encoders, every other encoder with the first fusion; the rest is slow."""
-    first_fusion = parts.Fusion().kind
-    for fusion, name in itertools.product(FUSIONS, MODALITY):
-        for kind in ENCODERS[MODALITY[name]]:
-            first = kind == FIRST[name]
-            if first and name != "photo":
-                continue  # stands under `photo` already
-            slow = [] if first or fusion == first_fusion else [pytest.mark.slow]
-            yield pytest.param((fusion, {**FIRST, name: kind}), id=f"{fusion}-{MODALITY[name]}-{kind}", marks=slow)
+    """Every fusion with the first encoders; every encoder with one fusion of each level, slow but for the first."""
+    first, levels = parts.Fusion().kind, {}
+    for fusion in [first, *FUSIONS]:
+        levels.setdefault(resolve(FUSIONS[fusion]).level, fusion)
+    for fusion in FUSIONS:
+        yield pytest.param((fusion, FIRST), id=fusion)
+    for number in range(1, max(len(ENCODERS[kind]) for kind in MODALITY.values())):
+        # The second encoder of each modality, the third of each..; a shorter list begins again.
+        encoders = {n: list(ENCODERS[kind])[number % len(ENCODERS[kind])] for n, kind in MODALITY.items()}
+        for fusion in levels.values():
+            slow = [] if fusion == first else [pytest.mark.slow]
+            yield pytest.param((fusion, encoders), id=f"{fusion}-{'-'.join(encoders.values())}", marks=slow)
+
+
+def test_every_registry_entry_stands_here():
+    """Adding an encoder or a fusion without the contract is impossible."""
+    cases = [p.values[0] for p in combinations() if not p.marks]
+    assert {fusion for fusion, _ in cases} == set(FUSIONS)
+    met = {(MODALITY[name], kind) for _, encoders in cases for name, kind in encoders.items()}
+    assert met == {(kind, name) for kind, names in ENCODERS.items() for name in names}
 
 
 def build(fusion, encoders, policy="float32"):
@@ -295,13 +306,13 @@ class RealRows:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fusion", FUSIONS)
-@pytest.mark.parametrize("title", ENCODERS["text"])
-def test_exports_equal_the_model(tmp_path, fusion, title):
+@pytest.mark.parametrize("combination", [pytest.param(*p.values, id=p.id) for p in combinations() if not p.marks])
+def test_exports_equal_the_model(tmp_path, combination):
     """Point 4 of the contract: the export raises when a SavedModel or LiteRT file differs on any subset of inputs."""
     from mm_keras.exporting.export import export
 
-    trained = build_run(tmp_path / "run", five_input_recipe(fusion, title=title))
+    fusion, encoders = combination
+    trained = build_run(tmp_path / "run", five_input_recipe(fusion, **encoders))
     bundle = export(trained, tmp_path / "served", RealRows(24), litert=("float32",), verbose=False)
     assert (tmp_path / "served").is_dir()
     assert bundle is not None

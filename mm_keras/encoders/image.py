@@ -11,7 +11,7 @@ def build_image_cnn(inputs, encoder, tensor):
     """A residual CNN; each position of the last feature map is a token.
 
     Stages: `tiny` 16, 32; `small` 32, 64, 128; `base` 64, 128, 256, 256 channels; each but the first halves the
-    picture while its shorter side has at least 8 pixels. Pictures above 64 pixels are halved once more by the stem.
+    picture while its shorter side has at least 8 pixels. The stem halves pictures of 32 pixels and more once more.
     Every stage is a depth.
 
     Args:
@@ -25,7 +25,7 @@ def build_image_cnn(inputs, encoder, tensor):
     widths, units = WIDTHS[encoder.size], UNITS[encoder.size]
     x = layers.Conv2D(widths[0], 3, padding="same", use_bias=False)(inputs)
     x = layers.Activation("relu")(layers.BatchNormalization(momentum=0.9)(x))
-    if min(tensor.shape[:2]) > 64:
+    if min(tensor.shape[:2]) >= 32:
         x = layers.MaxPooling2D(2, padding="same")(x)
     for stage, width in enumerate(widths):
         if stage and min(x.shape[1:3]) >= 8:

@@ -135,7 +135,9 @@ def _embedding_path(name, layers):
     inside = re.compile(rf"{name}_encoder(_\d+)?/")
     paths = [p for p, layer in layers.items() if inside.match(p) and isinstance(layer, keras.layers.Embedding)]
     if not paths:
-        raise ValueError(f"input {name!r} is no float tensor, and {name}_encoder has no keras.layers.Embedding to enter at.")
+        raise ValueError(
+            f"input {name!r} is no float tensor, and {name}_encoder has no keras.layers.Embedding to enter at."
+        )
     return paths[0]
 
 

@@ -8,7 +8,7 @@
                 `{input: (batch, steps, channels)}`, masks `{input: (batch, steps)}`, 1 keeps; steps and channels differ
                 from input to input. Outside its mask a token is zero, and the mask of an absent input is all zero.
 `"decisions"`   a layer, `fusion(logits, present) -> (batch, classes)`: each input has its own head, and the fusion
-                joins their logits. Made once for each task, with `probabilities` telling whether they stand for classes.
+                joins their logits. Made once for each task; `probabilities` tells whether logits stand for classes.
 `"depths"`      reaches into the encoders: no layer but an object that makes layers. `fusion.exchange(depth, features,
                 masks, present) -> features` is called once for each depth, from 1, with the inputs that have it
                 (`features` of any rank, `masks` `{input: (batch, steps) or None}`), and then `fusion.join(embeddings,

@@ -191,7 +191,8 @@ class Recipe(Part):
 
     def _graph_names(self):
         for name in self.inputs:
-            yield from ((f"{name}{end}", f"inputs.{name}") for end in ("", "_encoder", "_present", "_missing", "_tokens"))
+            ends = ("", "_encoder", "_present", "_missing", "_tokens")
+            yield from ((f"{name}{end}", f"inputs.{name}") for end in ends)
         for name in self.tasks:
             yield from ((f"{name}{end}", f"tasks.{name}") for end in ("", "_logits", "_label", "_classes"))
             # The heads of single inputs, which fusions of decisions and auxiliary losses have.
