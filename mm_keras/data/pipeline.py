@@ -7,9 +7,11 @@ import tensorflow as tf
 
 
 def make_dataset(
-    preprocessors, rows, *, batch_size, targets=None, weights=None, training=False, seed=0, epoch=None, cache_bytes=0
+    preprocessors, rows, *, batch_size, targets=None, weights=None, epochs=None, seed=0, cache_bytes=0
 ):
     """Streams the rows as batches of model tensors.
+
+    All epochs are one dataset, since each new iterator costs as much as several steps of a small model.
 
     Args:
         preprocessors: `{input: preprocessor}`, adapted.
@@ -17,26 +19,26 @@ def make_dataset(
         batch_size: Rows in a batch; the last may have fewer.
         targets: `{key: array (rows, ...)}` for the loss, or `None`.
         weights: `{key: array (rows,)}` of loss weights, with the keys of `targets`.
-        training: Whether to shuffle and augment.
-        seed: Of order and augmentation; both depend on it and the epoch alone.
-        epoch: `tf.Variable` int64 with the epoch's number, read when the dataset is iterated.
+        epochs: A `range` of epoch numbers to train: one shuffled and augmented pass for each. `None` is one pass in
+            order, as the rows are.
+        seed: Of order and augmentation; both depend on it and the epoch's number alone.
         cache_bytes: Files are decoded once and kept when all of them, decoded, take no more than this; else they are
             read anew in every pass.
 
     Returns:
         A `tf.data.Dataset` of `({input: tensor}, row numbers (batch,))`, or of `(tensors, targets, weights)`, with as
-        many rows as `rows`. A file that has gone bad since it was checked is left out, with a warning in the log; a
-        blank row of number -1 and weight 0 takes the place, so that the count of steps stays known.
+        many rows as `rows` in each pass; no batch spans two. A file that has gone bad since it was checked is left out,
+        with a warning in the log; a blank row of number -1 and weight 0 takes the place, so that the count of steps
+        stays known.
     """
-    count = len(rows)
-    epoch = tf.constant(0, tf.int64) if epoch is None else epoch
+    count, training = len(rows), epochs is not None
     files = {n: p for n, p in preprocessors.items() if p.row_wise}
     cells = {n: _constants(rows.cells[n]) for n in preprocessors}
     extra = None if targets is None else tuple({k: tf.constant(v) for k, v in d.items()} for d in (targets, weights))
 
-    def finish_batch(i, decoded):
+    def finish_batch(epoch, i, decoded):
         at, tensors = tf.maximum(i, 0), {}
-        key = tf.stack([seed + 1_000_003 * tf.convert_to_tensor(epoch), at[0]])
+        key = tf.stack([seed + 1_000_003 * epoch, at[0]])
         for name, p in preprocessors.items():
             batch = decoded[name] if name in files else p.decode(p.read(_gather(cells[name], at)))
             batch = _augmented(p, "augment", batch, key) if training else batch
@@ -47,15 +49,26 @@ def make_dataset(
         whole = tf.cast(i >= 0, tf.float32)
         return tensors, _gather(extra[0], at), {k: v * whole for k, v in _gather(extra[1], at).items()}
 
-    order = tf.data.Dataset.range(count)
-    if training:
-        order = order.map(lambda i: _shuffled(i, count, seed, epoch))
     decoded_bytes = 4 * count * sum(math.prod(p.decoded_shape) for p in files.values())
-    if not files or decoded_bytes <= cache_bytes:
+    in_memory = not files or decoded_bytes <= cache_bytes
+    if in_memory:
         good, kept = _decode_all(files, cells, count) if files else (tf.ones([count], tf.bool), {})
-        batches = order.batch(batch_size).map(lambda i: (tf.where(tf.gather(good, i), i, -1), _gather(kept, i)))
+
+    def one_pass(epoch):
+        order = tf.data.Dataset.range(count)
+        if training:
+            order = order.map(lambda i: _shuffled(i, count, seed, epoch))
+        if in_memory:
+            batches = order.batch(batch_size).map(lambda i: (tf.where(tf.gather(good, i), i, -1), _gather(kept, i)))
+        else:
+            batches = _decoded(order, files, cells, count).batch(batch_size)
+        return batches.map(lambda i, decoded: (epoch, i, decoded))
+
+    if training:
+        batches = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(one_pass)
+        batches = batches.apply(tf.data.experimental.assert_cardinality(len(epochs) * math.ceil(count / batch_size)))
     else:
-        batches = _decoded(order, files, cells, count).batch(batch_size)
+        batches = one_pass(tf.constant(0, tf.int64))
     return batches.map(finish_batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
@@ -84,7 +97,7 @@ def _decode_all(files, cells, count):
 
 def _shuffled(i, count, seed, epoch):
     """A permutation keyed by seed and epoch: no buffer, and any epoch can be replayed on its own."""
-    key = tf.stack([tf.constant(seed, tf.int64), tf.convert_to_tensor(epoch)])
+    key = tf.stack([tf.constant(seed, tf.int64), epoch])
     return tf.random.experimental.index_shuffle(i, seed=key, max_index=tf.constant(count - 1, tf.int64))
 
 

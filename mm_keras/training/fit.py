@@ -16,7 +16,7 @@ from mm_keras.data.pipeline import make_dataset
 from mm_keras.errors import DataError
 from mm_keras.model import build_model, logits_model
 from mm_keras.recipe import load_recipe
-from mm_keras.training.callbacks import BestWeights, EpochNumber, StopOnNaN
+from mm_keras.training.callbacks import BestWeights, StopOnNaN
 from mm_keras.training.examples import save_examples, save_rows
 from mm_keras.training.learn import learn, targets_and_weights
 from mm_keras.training.run import load_run, save_assets
@@ -137,8 +137,7 @@ class Trainer:
             The history, a DataFrame.
         """
         training = self.recipe.training
-        epoch = tf.Variable(0, dtype=tf.int64)
-        train = self.dataset(data.train, epoch)
+        train = self.dataset(data.train, range(training.epochs))
         validation = self.dataset(data.validation) if len(data.validation) else None
         self.compile()
         several = len(self.heads) > 1
@@ -148,10 +147,10 @@ class Trainer:
             train,
             validation_data=validation,
             epochs=training.epochs,
+            steps_per_epoch=len(train) // training.epochs,  # all epochs are one dataset
             shuffle=False,  # the dataset shuffles
             verbose=(1 if sys.stdout.isatty() else 2) if verbose else 0,
             callbacks=[
-                EpochNumber(epoch),
                 keras.callbacks.LearningRateScheduler(
                     lambda e: warm_cosine(e, training.epochs, training.learning_rate)
                 ),
@@ -187,8 +186,8 @@ class Trainer:
             weighted_metrics={task: self.tasks[task].metrics() for task in self.tasks},
         )
 
-    def dataset(self, rows, epoch=None):
-        """Returns the rows as batches for `network`; shuffled and augmented when `epoch` is given."""
+    def dataset(self, rows, epochs=None):
+        """Returns the rows as batches for `network`; shuffled and augmented for a `range` of `epochs`."""
         targets, weights = (
             {head: part[task] for head, task in self.heads.items()} for part in targets_and_weights(self.tasks, rows)
         )
@@ -198,9 +197,8 @@ class Trainer:
             batch_size=self.recipe.training.batch_size,
             targets=targets,
             weights=weights,
-            training=epoch is not None,
+            epochs=epochs,
             seed=self.recipe.training.seed,
-            epoch=epoch,
             cache_bytes=int(self.recipe.training.cache_gb * 2**30),
         )
 

@@ -82,16 +82,16 @@ def test_evaluation_keeps_the_order_and_the_last_partial_batch(chain, cache):
 
 @pytest.mark.parametrize("cache", [CACHED, STREAMED])
 def test_each_epoch_holds_every_row_once_in_an_order_of_its_own(chain, cache):
-    epoch = tf.Variable(0, dtype=tf.int64)
-    dataset = chain(cache, training=True, seed=1, epoch=epoch)
-    orders = []
-    for number in (0, 1, 2, 0):
-        epoch.assign(number)
-        orders.append(numbers(dataset))
+    dataset = chain(cache, seed=1, epochs=range(3))
+    assert len(dataset) == 9
+    assert [len(i) for _, i in dataset.as_numpy_iterator()] == [4, 4, 3] * 3
+    orders = [order.tolist() for order in np.split(np.array(numbers(dataset)), 3)]
+    orders.append(numbers(chain(cache, seed=1, epochs=range(1))))
+    assert numbers(chain(cache, seed=1, epochs=range(2, 3))) == orders[2]  # as after a stop
     assert all(sorted(order) == list(range(COUNT)) for order in orders)
     assert orders[0] != orders[1] != orders[2] != orders[0]
     assert orders[0] == orders[3]  # nothing but the epoch's number decides
-    assert numbers(chain(cache, training=True, seed=2, epoch=tf.Variable(0, dtype=tf.int64))) != orders[0]
+    assert numbers(chain(cache, seed=2, epochs=range(1))) != orders[0]
     assert list(range(COUNT)) not in orders
 
 
@@ -100,11 +100,10 @@ def same(left, right):
 
 
 def test_cached_and_streamed_augmentation_is_the_same_and_differs_by_epoch(chain):
-    epoch = tf.Variable(3, dtype=tf.int64)
-    options = {"names": ALL, "augmented": True, "training": True, "seed": 1, "epoch": epoch}
-    cached, streamed = chain(CACHED, **options), chain(STREAMED, **options)
-    third = batches(cached)
-    same(third, batches(streamed))
+    options = {"names": ALL, "augmented": True, "seed": 1, "epochs": range(3, 5)}
+    cached = batches(chain(CACHED, **options))
+    same(cached, batches(chain(STREAMED, **options)))
+    third, fourth = cached[:3], cached[3:]
     plain = batches(chain(CACHED, ALL))
     same(plain, batches(chain(STREAMED, ALL)))
     whole = {n: np.concatenate([b[0][n] for b in plain]) for n in plain[0][0]}
@@ -112,8 +111,7 @@ def test_cached_and_streamed_augmentation_is_the_same_and_differs_by_epoch(chain
         assert not np.array_equal(tensors["photo"], whole["photo"][rows])
         assert not np.array_equal(tensors["voice"], whole["voice"][rows])
         np.testing.assert_array_equal(tensors["title"], whole["title"][rows])
-    epoch.assign(4)
-    fourth = {int(r): x for t, i in batches(cached) for r, x in zip(i, t["photo"], strict=True)}
+    fourth = {int(r): x for t, i in fourth for r, x in zip(i, t["photo"], strict=True)}
     changed = [not np.array_equal(fourth[int(r)], x) for t, i in third for r, x in zip(i, t["photo"], strict=True)]
     assert np.mean(changed) > 0.8  # shifts of up to two pixels and a mirror: a few agree by chance
 
@@ -142,8 +140,8 @@ def test_a_file_that_has_gone_bad_is_left_out_of_numbers_and_loss(chain, cache, 
 
     target = {"kind": np.eye(2, dtype=np.float32)[np.arange(COUNT) % 2]}
     weight = {"kind": np.arange(1, COUNT + 1, dtype=np.float32)}
-    for epoch in (None, tf.Variable(2, dtype=tf.int64)):
-        options = {"training": epoch is not None, "epoch": epoch, "targets": target, "weights": weight}
+    for epochs in (None, range(2, 3)):
+        options = {"epochs": epochs, "targets": target, "weights": weight}
         weights = np.concatenate([w["kind"] for _, _, w in batches(chain(cache, **options))])
         assert sorted(weights) == [0, 0, *(i + 1 for i in rest)]
 
@@ -151,7 +149,7 @@ def test_a_file_that_has_gone_bad_is_left_out_of_numbers_and_loss(chain, cache, 
 def test_targets_and_weights_stay_with_their_row(chain):
     target = {"kind": np.arange(COUNT, dtype=np.float32)[:, None]}
     weight = {"kind": np.arange(COUNT, dtype=np.float32) / 2}
-    dataset = chain(STREAMED, training=True, seed=5, targets=target, weights=weight)
+    dataset = chain(STREAMED, epochs=range(1), seed=5, targets=target, weights=weight)
     mean, deviation = (chain.preprocessors["facts"].state[k]["number"] for k in ("mean", "deviation"))
     for tensors, targets, weights in batches(dataset):
         row = np.rint(tensors["facts"][:, 0] * deviation + mean)  # the number is the row
@@ -168,8 +166,9 @@ def test_nothing_is_held_in_a_shuffle_buffer(chain):
         for inner in dataset._inputs():
             walk(inner)
 
-    walk(chain(STREAMED, training=True))
-    assert len(ops) > 4
+    walk(chain(STREAMED))
+    walk(chain(STREAMED, epochs=range(2)))
+    assert len(ops) > 8
     assert not [op for op in ops if "Shuffle" in op or "Cache" in op]
 
 
