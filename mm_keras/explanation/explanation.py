@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mm_keras.errors import DataError
+
 
 @dataclass(frozen=True, repr=False)
 class Explanation:
@@ -114,7 +116,7 @@ class Explanation:
             The path, a `pathlib.Path`.
 
         Raises:
-            ValueError: On another suffix.
+            DataError: On another suffix.
         """
         path = Path(path)
         if path.suffix == ".png":
@@ -122,7 +124,7 @@ class Explanation:
         elif path.suffix in (".html", ".json"):
             path.write_text(self.to_html() if path.suffix == ".html" else self.to_json(), encoding="utf-8")
         else:
-            raise ValueError(f"an explanation is saved as .html, .png or .json. Received: path={str(path)!r}")
+            raise DataError(f"an explanation is saved as .html, .png or .json. Received: path={str(path)!r}")
         return path
 
 
