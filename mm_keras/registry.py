@@ -14,6 +14,7 @@ ENCODERS = {
         "transformer": "mm_keras.encoders.text:build_text_transformer",
         "gru": "mm_keras.encoders.text:build_text_gru",
         "cnn": "mm_keras.encoders.text:build_text_cnn",
+        "ngrams": "mm_keras.encoders.ngrams:build_text_ngrams",
     },
     "audio": {"cnn": "mm_keras.encoders.audio:build_audio_cnn"},
     "tabular": {"mlp": "mm_keras.encoders.tabular:build_tabular_mlp"},
@@ -33,7 +34,9 @@ FUSIONS = {
 # stands here, with {} when it has none; a kind that a user adds checks its own.
 FUSION_OPTIONS = {kind: {} for kind in FUSIONS} | {"self_attention": {"num_heads": 4}}
 
-ENCODER_OPTIONS = {(modality, kind): {} for modality, kinds in ENCODERS.items() for kind in kinds}
+ENCODER_OPTIONS = {(modality, kind): {} for modality, kinds in ENCODERS.items() for kind in kinds} | {
+    ("text", "ngrams"): {"longest": 5},
+}
 
 TASKS = {
     "classification": "mm_keras.tasks.classification:ClassificationTask",

@@ -40,6 +40,8 @@ def _image(preprocessor, tensor, attribution, raw):
 
 def _text(preprocessor, tensor, attribution, raw):
     kept = np.asarray(tensor) != 0
+    # Some encoders enter with several vectors a token.
+    attribution = attribution.reshape(len(attribution), -1)
     return attribution.sum(axis=-1)[kept], {"names": tuple(preprocessor.words(tensor))}
 
 
