@@ -27,8 +27,9 @@ class HashedNGrams(layers.Layer):
         Int32 `(batch, steps, most)`, 0 where an n-gram would reach into the padding.
 
     Example:
-        >>> HashedNGrams(most=2, buckets=100)([[3, 5, 0]])[0].numpy().tolist()
-        [[46, 31], [48, 0], [0, 0]]
+        >>> import numpy as np
+        >>> np.asarray(HashedNGrams(most=2, buckets=100)(np.array([[3, 5, 0]])))[0].tolist()
+        [[45, 26], [47, 0], [0, 0]]
     """
 
     def __init__(self, most, buckets, **kwargs):
