@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from mm_keras.recipe.names import can_be_served
-from mm_keras.recipe.options import Option, check_options
+from mm_keras.recipe.options import Option, check_options, with_defaults
 from mm_keras.recipe.part import FrozenDict, Part, name_or_part
 from mm_keras.registry import ENCODER_OPTIONS, ENCODERS, nearest
 
@@ -57,6 +57,11 @@ class _Input(Part):
     def encoder_kind(self):
         """The encoder's name, the modality's default resolved."""
         return self.encoder.kind or next(iter(ENCODERS[self.kind]))
+
+    @property
+    def encoder_options(self):
+        """All the encoder's own settings, the defaults of `registry.ENCODER_OPTIONS` filled in."""
+        return with_defaults(self.encoder.options, ENCODER_OPTIONS.get((self.kind, self.encoder_kind)))
 
 
 class Image(_Input):
