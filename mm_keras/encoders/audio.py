@@ -59,8 +59,8 @@ def build_audio_transformer(inputs, encoder, tensor):
     """A transformer over patches of the spectrogram, each a token with a learned position.
 
     Blocks: `tiny` 1, `small` 2, `base` 4; heads of 16 units. Every block is a depth. The options `patch_frames` and
-    `patch_bands` are the sides of a patch, at most the spectrogram's own; `patch_bands` 0 takes all bands, so that
-    each token is a stretch of time. Patches without sound are masked out.
+    `patch_bands` are the sides of a patch, cut to the spectrogram's own: with as many bands as it has, or more, each
+    token is a stretch of time. Patches without sound are masked out.
 
     Args:
         inputs: As in `build_audio_cnn`.
@@ -76,10 +76,7 @@ def build_audio_transformer(inputs, encoder, tensor):
         all patches are pooled in place of a class token; weights are not taken from pictures.
     """
     units, (frames, bands) = UNITS[encoder.size], tensor.shape
-    size = (
-        min(encoder.options["patch_frames"], frames),
-        min(encoder.options["patch_bands"] or bands, bands),
-    )
+    size = min(encoder.options["patch_frames"], frames), min(encoder.options["patch_bands"], bands)
     x, grid = embed_patches(layers.Reshape((frames, bands, 1))(inputs), size, units)
     mask = _patch_mask(inputs, size[0], grid)
     x = layers.Dropout(encoder.dropout)(PositionEmbedding()(x))

@@ -6,6 +6,7 @@ from keras import layers, ops
 from mm_keras.encoders import UNITS
 from mm_keras.encoders.masking import FullMask, pool_tokens
 from mm_keras.encoders.residual import WIDTHS
+from mm_keras.encoders.transformer import EPSILON
 
 # Blocks of each stage of `WIDTHS`, most in the last but one, or the last of few.
 BLOCKS = {"tiny": (1, 1), "small": (1, 1, 3), "base": (1, 1, 3, 1)}
@@ -53,12 +54,13 @@ def convnext_block(x):
         x: `(batch, height, width, channels)`.
 
     Reference:
-        Liu et al. 2022, arXiv:2201.03545, sections 2.4 to 2.6 and figure 4. Differs: no stochastic depth, and the
-        layer scale begins at 0.1 (`LayerScale`), not at 1e-6, which few epochs would not lift.
+        Liu et al. 2022, arXiv:2201.03545, sections 2.4 to 2.6 and figure 4. Differs: no stochastic depth; the layer
+        scale begins at 0.1 (`LayerScale`), not at 1e-6, which few epochs would not lift; normalisation has a larger
+        epsilon (`transformer.EPSILON`).
     """
     width = x.shape[-1]
     y = layers.DepthwiseConv2D(7, padding="same")(x)
-    y = layers.LayerNormalization(epsilon=1e-6)(y)
+    y = layers.LayerNormalization(epsilon=EPSILON)(y)
     y = layers.Dense(width)(layers.Dense(4 * width, activation="gelu")(y))
     return layers.Add()([x, LayerScale()(y)])
 
@@ -88,14 +90,14 @@ def build_image_convnext(inputs, encoder, tensor):
     for stage, (width, blocks) in enumerate(zip(WIDTHS[encoder.size], BLOCKS[encoder.size], strict=True)):
         if stage == 0:
             x = layers.Conv2D(width, step, strides=step, padding="same")(x)
-            x = layers.LayerNormalization(epsilon=1e-6)(x)
+            x = layers.LayerNormalization(epsilon=EPSILON)(x)
         else:
             step = 2 if min(x.shape[1:3]) >= 8 else 1
-            x = layers.LayerNormalization(epsilon=1e-6)(x)
+            x = layers.LayerNormalization(epsilon=EPSILON)(x)
             x = layers.Conv2D(width, step, strides=step, padding="same")(x)
         for _ in range(blocks):
             x = convnext_block(x)
         x = (yield {"features": x})["features"]
-    x = layers.LayerNormalization(epsilon=1e-6)(x)
+    x = layers.LayerNormalization(epsilon=EPSILON)(x)
     tokens = layers.Reshape((x.shape[1] * x.shape[2], x.shape[3]))(x)
     return pool_tokens(tokens, FullMask()(tokens), UNITS[encoder.size], encoder.dropout)

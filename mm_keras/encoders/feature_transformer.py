@@ -50,18 +50,18 @@ class FeatureSlice(layers.Layer):
     Input shape:
         `(batch, features)`.
     Output shape:
-        `(batch, features taken)`.
+        `(batch, features taken)`, in the input's dtype.
     """
 
     def __init__(self, start, stop, step=1, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(**kwargs, autocast=False)  # in 16 bits, narrow bins would be one
         self.start, self.stop, self.step = start, stop, step
 
     def call(self, x):
         return x[:, self.start : self.stop : self.step]
 
-    def compute_output_shape(self, input_shape):
-        return (input_shape[0], len(range(self.start, self.stop, self.step)))
+    def compute_output_spec(self, x):
+        return keras.KerasTensor((x.shape[0], len(range(self.start, self.stop, self.step))), dtype=x.dtype)
 
     def get_config(self):
         return {**super().get_config(), "start": self.start, "stop": self.stop, "step": self.step}
@@ -84,7 +84,7 @@ class PeriodicNumbers(layers.Layer):
     """
 
     def __init__(self, frequencies, sigma, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(**kwargs, autocast=False)  # in 16 bits, an angle of many turns would be any
         self.frequencies, self.sigma = frequencies, sigma
 
     def build(self, input_shape):
@@ -93,10 +93,10 @@ class PeriodicNumbers(layers.Layer):
 
     def call(self, x):
         angles = 2 * np.pi * ops.expand_dims(x, -1) * ops.cast(self.turns, x.dtype)
-        return ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1)
+        return ops.cast(ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1), self.compute_dtype)
 
-    def compute_output_shape(self, input_shape):
-        return (*input_shape, 2 * self.frequencies)
+    def compute_output_spec(self, x):
+        return keras.KerasTensor((*x.shape, 2 * self.frequencies), dtype=self.compute_dtype)
 
     def get_config(self):
         return {**super().get_config(), "frequencies": self.frequencies, "sigma": self.sigma}
@@ -118,7 +118,7 @@ class PiecewiseNumbers(layers.Layer):
     """
 
     def __init__(self, bins, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(**kwargs, autocast=False)  # as in `FeatureSlice`
         self.bins = tuple(tuple(edges) for edges in bins)
         self.most = max(len(edges) for edges in self.bins) - 1
         shape = (3, len(self.bins), self.most)
@@ -131,12 +131,11 @@ class PiecewiseNumbers(layers.Layer):
             self._low[i, 0], self._high[i, len(edges) - 2] = edges[0] - span, edges[-1] + span
 
     def call(self, x):
-        x = ops.expand_dims(ops.cast(x, "float32"), -1)  # in 16 bits, narrow bins would be one
-        inside = ops.minimum(ops.maximum(x, self._low), self._high)
+        inside = ops.minimum(ops.maximum(ops.expand_dims(x, -1), self._low), self._high)
         return ops.cast((inside - self._start) * self._scale, self.compute_dtype)
 
-    def compute_output_shape(self, input_shape):
-        return (*input_shape, self.most)
+    def compute_output_spec(self, x):
+        return keras.KerasTensor((*x.shape, self.most), dtype=self.compute_dtype)
 
     def get_config(self):
         return {**super().get_config(), "bins": self.bins}
