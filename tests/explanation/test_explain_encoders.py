@@ -32,7 +32,7 @@ def test_the_maps_of_every_encoder_add_up(encoders, tmp_path):
     fields = [f for p in run.preprocessors.values() for f in p.raw_specs]
     example = five_input_examples(1)[0]
     explanation = mm.explain(run, {f: example[f] for f in fields}, steps=128)
-    # A normalisation turns quickly next to the blank value; without the large epsilon this is about 1.
+    # A normalisation turns quickly next to the blank value: with an epsilon of 1e-5 rotary positions were off by tenths.
     assert explanation.error < 0.05
     assert all(np.abs(explanation.maps[name]).max() > 0 for name in encoders)
     assert sum(explanation.scores.values()) == pytest.approx(explanation.value - explanation.base_value, abs=1e-4)
@@ -70,8 +70,9 @@ def test_the_original_spelling_is_shown(spelt):
     assert shown == example["title"]
     drawn = [t.get_text() for axes in explanation.plot().axes for t in axes.texts if axes.get_title("left")]
     # A square stands for a character that no font of this machine has.
-    visible = re.sub(r"\s", "", example["title"])
-    assert re.fullmatch("".join(f"[{re.escape(c)}\N{WHITE SQUARE}]" for c in visible), re.sub(r"\s", "", "".join(drawn)))
+    wanted, got = ("".join(text.split()) for text in (example["title"], "".join(drawn)))
+    assert [g for g, w in zip(got, wanted, strict=True) if g not in (w, "\N{WHITE SQUARE}")] == []
+    assert "ü" in got
 
 
 def test_a_missing_text_of_bytes_has_no_map(spelt):
