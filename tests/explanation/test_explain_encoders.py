@@ -32,7 +32,7 @@ def test_the_maps_of_every_encoder_add_up(encoders, tmp_path):
     fields = [f for p in run.preprocessors.values() for f in p.raw_specs]
     example = five_input_examples(1)[0]
     explanation = mm.explain(run, {f: example[f] for f in fields}, steps=128)
-    # A normalisation turns quickly next to the blank value: with an epsilon of 1e-5 rotary positions were off by tenths.
+    # Normalisation turns quickly next to the blank value; with an epsilon of 1e-5 rotary positions were off by tenths.
     assert explanation.error < 0.05
     assert all(np.abs(explanation.maps[name]).max() > 0 for name in encoders)
     assert sum(explanation.scores.values()) == pytest.approx(explanation.value - explanation.base_value, abs=1e-4)
