@@ -11,6 +11,7 @@ import mm_keras.recipe as parts
 from mm_keras.encoders.transformer import RotaryAttention
 from mm_keras.exporting.attention import quantisable_attention
 from mm_keras.exporting.litert import unrolled_model
+from mm_keras.exporting.schema import build_schema, write_vocabularies
 from mm_keras.registry import FUSIONS
 
 
@@ -63,14 +64,27 @@ ENCODERS = [
 ]
 
 
+def with_bytes(recipe):
+    title = parts.Text(tokens="bytes", length=20, encoder={"kind": "transformer", "size": "tiny"})
+    return recipe.model_copy(update={"inputs": {**recipe.inputs, "title": title}})
+
+
+def test_the_schema_says_what_bytes_are(tmp_path):
+    run = build_run(tmp_path, with_bytes(five_input_recipe()).without("photo", "voice", "facts", "features"))
+    schema = build_schema(run)
+    assert schema["inputs"]["title"]["meaning"] == "text in UTF-8; its first 20 bytes"
+    assert schema["tensors"]["title"]["meaning"].startswith("each byte of the UTF-8 plus 1, 0 pads")
+    assert schema["tensors"]["title"]["preprocessing"]["tokens"] == "bytes"
+    assert write_vocabularies(tmp_path, run.preprocessors) == {}
+    tensors, _ = run.encode([{"title": "é"}])
+    assert tensors["title"][0].tolist() == [0xC3 + 1, 0xA9 + 1] + [0] * 18
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("encoders", ENCODERS, ids=range(4))
 def test_encoders_are_exported(encoders, tmp_path):
     recipe = five_input_recipe("concat", **{n: None if e == "bytes" else e for n, e in encoders.items()})
-    if encoders["title"] == "bytes":
-        title = parts.Text(tokens="bytes", length=20, encoder={"kind": "transformer", "size": "tiny"})
-        recipe = recipe.model_copy(update={"inputs": {**recipe.inputs, "title": title}})
-    check_export(recipe, tmp_path)
+    check_export(with_bytes(recipe) if encoders["title"] == "bytes" else recipe, tmp_path)
 
 
 @pytest.mark.slow
