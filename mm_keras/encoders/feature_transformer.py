@@ -104,7 +104,7 @@ class PeriodicNumbers(layers.Layer):
 
 @keras.saving.register_keras_serializable("mm_keras")
 class PiecewiseNumbers(layers.Layer):
-    """How far each number has come through each of its bins: 1 behind it, 0 before it, a share inside.
+    """How far each number has come through each of its bins: 1 when it is past it, 0 before it, a share inside.
 
     Args:
         bins: Ascending edges for each number. Shorter rows of bins end in zeros.
@@ -114,7 +114,7 @@ class PiecewiseNumbers(layers.Layer):
         `(batch, columns, most bins)`.
     Reference:
         Gorishniy et al. 2022, arXiv:2203.05556, section 3.2, equation 1. Differs: the outer bins, which have no end,
-        end as far outside as all bins are wide together: an outlier must not stretch the range of an int8.
+        end one width of theirs outside, at -1 and 2: an outlier fits neither 16 bits nor the range of an int8.
     """
 
     def __init__(self, bins, **kwargs):
@@ -125,10 +125,12 @@ class PiecewiseNumbers(layers.Layer):
         self._low, self._high, self._start = np.zeros(shape, np.float32)
         self._scale = np.zeros(shape[1:], np.float32)
         for i, edges in enumerate(np.array(e) for e in self.bins):
-            bins, span = slice(0, len(edges) - 1), edges[-1] - edges[0]
-            self._start[i, bins], self._scale[i, bins] = edges[:-1], 1 / np.diff(edges)
-            self._low[i, bins], self._high[i, bins] = edges[:-1], edges[1:]
-            self._low[i, 0], self._high[i, len(edges) - 2] = edges[0] - span, edges[-1] + span
+            last, widths = len(edges) - 2, np.diff(edges)
+            own = (i, slice(0, last + 1))
+            self._low[own] = self._start[own] = edges[:-1]
+            self._high[own], self._scale[own] = edges[1:], 1 / widths
+            self._low[i, 0] -= widths[0]
+            self._high[i, last] += widths[-1]
 
     def call(self, x):
         inside = ops.minimum(ops.maximum(ops.expand_dims(x, -1), self._low), self._high)
