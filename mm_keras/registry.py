@@ -9,15 +9,27 @@ import importlib
 
 # The first entry of each modality is its default.
 ENCODERS = {
-    "image": {"cnn": "mm_keras.encoders.image:build_image_cnn"},
+    "image": {
+        "cnn": "mm_keras.encoders.image:build_image_cnn",
+        "vit": "mm_keras.encoders.vit:build_image_vit",
+        "convnext": "mm_keras.encoders.convnext:build_image_convnext",
+    },
     "text": {
         "transformer": "mm_keras.encoders.text:build_text_transformer",
         "gru": "mm_keras.encoders.text:build_text_gru",
         "cnn": "mm_keras.encoders.text:build_text_cnn",
         "ngrams": "mm_keras.encoders.ngrams:build_text_ngrams",
+        "lstm": "mm_keras.encoders.text:build_text_lstm",
     },
-    "audio": {"cnn": "mm_keras.encoders.audio:build_audio_cnn"},
-    "tabular": {"mlp": "mm_keras.encoders.tabular:build_tabular_mlp"},
+    "audio": {
+        "cnn": "mm_keras.encoders.audio:build_audio_cnn",
+        "conv_gru": "mm_keras.encoders.audio:build_audio_conv_gru",
+        "transformer": "mm_keras.encoders.audio:build_audio_transformer",
+    },
+    "tabular": {
+        "mlp": "mm_keras.encoders.tabular:build_tabular_mlp",
+        "transformer": "mm_keras.encoders.feature_transformer:build_tabular_transformer",
+    },
     "vector": {"mlp": "mm_keras.encoders.vector:build_vector_mlp"},
 }
 
@@ -31,12 +43,19 @@ FUSIONS = {
 }
 
 # Settings of one kind alone, `{name: default}`, so that a recipe is checked without Keras. Every entry of the house
-# stands here, with {} when it has none; a kind that a user adds checks its own.
+# stands here, with {} when it has none; a kind that a user adds checks its own. A tuple lists the words allowed, the
+# default first.
 FUSION_OPTIONS = {kind: {} for kind in FUSIONS} | {"self_attention": {"num_heads": 4}}
 
 ENCODER_OPTIONS = {(modality, kind): {} for modality, kinds in ENCODERS.items() for kind in kinds} | {
     ("text", "ngrams"): {"longest": 5},
-}
+    ("image", "vit"): {"patch": 0},
+    ("text", "transformer"): {"positions": ("learned", "rotary")},
+    ("audio", "transformer"): {"patch_frames": 8, "patch_bands": 16},
+    ("tabular", "transformer"): {
+        "numbers": ("linear", "periodic", "piecewise"), "frequencies": 16, "sigma": 0.1, "bins": 16,
+    },
+}  # fmt: skip
 
 TASKS = {
     "classification": "mm_keras.tasks.classification:ClassificationTask",

@@ -28,6 +28,16 @@ MODALITY = {"photo": "image", "title": "text", "voice": "audio", "facts": "tabul
 FIRST = {name: next(iter(ENCODERS[kind])) for name, kind in MODALITY.items()}
 
 
+# Options that change what an encoder is made of.
+OPTIONS = {
+    "photo": {"kind": "vit", "options": {"patch": 5}},
+    "title": {"kind": "transformer", "options": {"positions": "rotary"}},
+    "voice": {"kind": "transformer", "options": {"patch_frames": 3, "patch_bands": 99}},
+    "facts": {"kind": "transformer", "options": {"numbers": "periodic"}},
+    "features": {"kind": "mlp"},
+}
+
+
 def combinations():
     """Every fusion with the first encoders; every encoder with one fusion of each level, slow but for the first."""
     first, levels = parts.Fusion().kind, {}
@@ -41,14 +51,19 @@ def combinations():
         for fusion in levels.values():
             slow = [] if fusion == first else [pytest.mark.slow]
             yield pytest.param((fusion, encoders), id=f"{fusion}-{'-'.join(encoders.values())}", marks=slow)
+    yield pytest.param((first, OPTIONS), id=f"{first}-options")
 
 
 def test_every_registry_entry_stands_here():
     """Adding an encoder or a fusion without the contract is impossible."""
     cases = [p.values[0] for p in combinations() if not p.marks]
     assert {fusion for fusion, _ in cases} == set(FUSIONS)
-    met = {(MODALITY[name], kind) for _, encoders in cases for name, kind in encoders.items()}
+    met = {(MODALITY[n], k) for _, encoders in cases if encoders is not OPTIONS for n, k in encoders.items()}
     assert met == {(kind, name) for kind, names in ENCODERS.items() for name in names}
+
+
+def as_fields(encoder):
+    return {"kind": encoder} if isinstance(encoder, str) else encoder
 
 
 def build(fusion, encoders, policy="float32"):
@@ -61,7 +76,7 @@ def build(fusion, encoders, policy="float32"):
         "features": parts.Vector,
     }
     recipe = parts.Recipe(
-        inputs={n: kinds[n](encoder={"kind": encoders[n], "size": "tiny"}) for n in TENSORS},
+        inputs={n: kinds[n](encoder={"size": "tiny", **as_fields(encoders[n])}) for n in TENSORS},
         fusion=parts.Fusion(fusion, units=16),
         tasks={"breed": parts.Classification(), "rating": parts.Regression()},
     )

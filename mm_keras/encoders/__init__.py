@@ -1,7 +1,7 @@
 """Model tensor -> tokens with a mask, and their pooled embedding. Only `keras` here, so any backend trains it.
 
-Every builder has one face: `build(inputs, encoder, tensor)` takes a `keras.Input`, the `recipe.Encoder` and the
-`TensorInfo`, and returns
+Every builder has one face: `build(inputs, encoder, tensor)` takes a `keras.Input`, the `recipe.Encoder` with the
+defaults of its options filled in, and the `TensorInfo`, and returns
 `{"tokens": (batch, steps, units), "mask": (batch, steps) float, 1 keeps, "embedding": (batch, units)}`.
 
 A builder may be a generator. At each of its depths it yields `{"features": (batch, ..., channels), "mask": (batch,
@@ -91,4 +91,5 @@ def count_depths(spec, tensor):
 def _begin(inputs, spec, tensor, options):
     build = resolve(ENCODERS[spec.kind][spec.encoder_kind])
     known = {k: v for k, v in options.items() if k in getattr(build, "options", ())}
-    return build(inputs, spec.encoder, tensor, **known)
+    encoder = spec.encoder.model_copy(update={"options": spec.encoder_options})
+    return build(inputs, encoder, tensor, **known)

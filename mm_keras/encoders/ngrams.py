@@ -105,7 +105,7 @@ def build_text_ngrams(inputs, encoder, tensor):
     """
     units = UNITS[encoder.size]
     mask = TokenMask()(inputs)
-    numbers = HashedNGrams(encoder.options.get("longest", 5), BUCKETS[encoder.size])(inputs)
+    numbers = HashedNGrams(encoder.options["longest"], BUCKETS[encoder.size])(inputs)
     vectors = layers.Embedding(BUCKETS[encoder.size], units)(numbers)
     tokens, pooled = SumNGrams()([vectors, numbers])
     state = yield {"features": tokens, "mask": mask, "pooled": pooled}

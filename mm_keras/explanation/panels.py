@@ -17,7 +17,8 @@ class Panel:
         missing: Whether the input was blank.
         drawn: What the preprocessor's `draw` returns: uint8 `(height, width, 3 or 4)`, WordPieces, log-mel
             `(mels, frames)`, `{field: value}`, or a float array in the features' units.
-        names: Of the parts that have one: WordPieces, fields or features.
+        names: Of the parts that have one: WordPieces, characters, fields or features.
+        is_spelt: Whether the names are the characters of a text as it was written, white space too.
         shown: Text of the parts' values in their own units, for tables and vectors.
         seconds: Length of a sound, as the model hears it.
         hertz: Middle of each mel band, of a sound.
@@ -28,6 +29,7 @@ class Panel:
     missing: bool
     drawn: object
     names: tuple[str, ...] = ()
+    is_spelt: bool = False
     shown: tuple[str, ...] = ()
     seconds: float = 0.0
     hertz: tuple[float, ...] = ()
@@ -41,8 +43,13 @@ def _image(preprocessor, tensor, attribution, raw):
 def _text(preprocessor, tensor, attribution, raw):
     kept = np.asarray(tensor) != 0
     # Some encoders enter with several vectors a token.
-    attribution = attribution.reshape(len(attribution), -1)
-    return attribution.sum(axis=-1)[kept], {"names": tuple(preprocessor.words(tensor))}
+    values, names = attribution.reshape(len(kept), -1).sum(axis=-1)[kept], tuple(preprocessor.words(tensor))
+    if not preprocessor.is_bytes:
+        return values, {"names": names}
+    if names:  # a character of several bytes is their sum
+        sizes = [size for _, size in preprocessor.characters(tensor)]
+        values = np.add.reduceat(values, np.cumsum((0, *sizes))[:-1])
+    return values, {"names": names, "is_spelt": True}
 
 
 def _audio(preprocessor, tensor, attribution, raw):
@@ -85,8 +92,8 @@ def make_panel(preprocessor, tensor, attribution, raw):
         raw: `{field: value}` that the tensor was made of.
 
     Returns:
-        `(map, Panel)`: the map is `(height, width)` for a picture, `(tokens,)` for a text, `(mels, frames)` for a
-        sound, `(columns,)` for a table and `(features,)` for a vector.
+        `(map, Panel)`: the map is `(height, width)` for a picture, `(tokens,)` for a text, or `(characters,)` when its
+        tokens are bytes, `(mels, frames)` for a sound, `(columns,)` for a table and `(features,)` for a vector.
     """
     kind = preprocessor.spec.kind
     values, seen = PANELS[kind](preprocessor, tensor, attribution, raw)

@@ -30,7 +30,7 @@ def plot_explanation(explanation):
     columns = 1 + len(square)
     width = 3.4 * max(columns, 3)
     characters = int(0.94 * width / CHARACTER_INCHES)
-    lines = {n: _lines(panels[n].names, characters) for n in wide}
+    lines = {n: _lines(_pieces(panels[n]), characters) for n in wide}
     heights = [3.4, *(0.5 + 0.3 * len(lines[n]) for n in wide)]
     figure = Figure(figsize=(width, sum(heights) + 0.6), layout="constrained")
     figure.suptitle(_title(explanation), parse_math=False)
@@ -113,6 +113,11 @@ def _plot_text(axes, lines, values, weight, characters):
                 color="white" if alphas[token] > 0.65 else "black",
                 bbox={"facecolor": colour, "edgecolor": "none", "pad": 1.5},
             )  # fmt: skip
+
+
+def _pieces(panel):
+    """Returns a text's parts as WordPieces; characters continue each other, and white space stands for itself."""
+    return [f"##{' ' if c.isspace() else c}" for c in panel.names] if panel.is_spelt else panel.names
 
 
 def _lines(names, characters):

@@ -14,7 +14,10 @@ _TENSORS = {
 }
 _MEANING = {
     "image": "pixels in [0, 1]; all zeros when the picture is missing",
-    "text": "WordPiece ids, lower-cased and without accents, 0 pads; all zeros when the text is missing",
+    "text": {
+        "wordpiece": "WordPiece ids, lower-cased and without accents, 0 pads; all zeros when the text is missing",
+        "bytes": "each byte of the UTF-8 plus 1, 0 pads; all zeros when the text is missing or white space alone",
+    },
     "audio": "log(1 + mel / 0.01) / 10 of the spectrogram's magnitude; all zeros when the sound is missing or silent",
     "tabular": "per number (x - mean) / deviation and 1, or 0 and 0 when missing; per category one-hot, unknown first, "
     "all zeros when missing",
@@ -44,7 +47,7 @@ def build_schema(run):
             "dtype": p.tensor.dtype,
             "shape": [None, *p.tensor.shape],
             "axes": ["batch", *_TENSORS[p.spec.kind]],
-            "meaning": _MEANING[p.spec.kind],
+            "meaning": _MEANING["text"][p.spec.tokens] if p.spec.kind == "text" else _MEANING[p.spec.kind],
             "blank": 0,
             "preprocessing": _settings(p),
         }
@@ -81,7 +84,7 @@ def _raw_meaning(p, field):
     if spec.kind == "audio":
         return f"bytes of a WAV file; its first {spec.seconds:g} s, mixed to mono at {spec.sampling_rate} Hz"
     if spec.kind == "text":
-        return f"text in UTF-8; its first {spec.length} WordPieces"
+        return f"text in UTF-8; its first {spec.length} {'bytes' if p.is_bytes else 'WordPieces'}"
     if spec.kind == "vector":
         return f"{p.tensor.shape[0]} numbers, in the units of the training rows"
     column = {f: c for c, f in spec.fields().items()}[field]

@@ -1,4 +1,4 @@
-"""Strings of any script -> WordPiece ids; the vocabulary is learned from the training rows."""
+"""Strings of any script -> ids of WordPieces, whose vocabulary is learned from the training rows, or of bytes."""
 
 import numpy as np
 import tensorflow as tf
@@ -14,10 +14,13 @@ PAD, UNKNOWN = "[PAD]", "[UNK]"
 class TextPreprocessor:
     """Lower-cases, strips accents (NFD), splits at spaces, punctuation and CJK characters, then into WordPieces.
 
+    With `tokens="bytes"` nothing of this: each byte of the UTF-8 is its value plus 1, so that only padding is 0. A text
+    of nothing but ASCII white space is missing. The cut may fall inside a character.
+
     Args:
         name: The input's name, which is also its served field.
         spec: A `recipe.Text`.
-        state: `{"vocabulary": [...]}`, as `adapt` leaves it.
+        state: `{"vocabulary": [...]}`, as `adapt` leaves it; empty for bytes.
     Reference:
         Song et al. 2021, arXiv:2012.15524 (the tokenizer); Schuster and Nakajima 2012 (WordPiece).
     """
@@ -33,7 +36,13 @@ class TextPreprocessor:
 
     @property
     def tensor(self):
-        return TensorInfo(shape=(self.spec.length,), dtype="int32", vocabulary_size=len(self.state["vocabulary"]))
+        size = 257 if self.is_bytes else len(self.state["vocabulary"])
+        return TensorInfo(shape=(self.spec.length,), dtype="int32", vocabulary_size=size)
+
+    @property
+    def is_bytes(self):
+        """Whether the tokens are bytes."""
+        return self.spec.tokens == "bytes"
 
     @property
     def tokenizer(self):
@@ -52,10 +61,14 @@ class TextPreprocessor:
         """Learns the vocabulary from an array of strings.
 
         Raises:
-            DataError: When no row has a word.
+            DataError: When no row has a word, or for bytes any text.
         """
         # A list, since an array of strings would give every row the width of the longest.
         texts = tf.data.Dataset.from_tensor_slices([str(cell) for cell in cells]).batch(1000)
+        if self.is_bytes:
+            if not any(np.any(self.finish(batch)) for batch in texts):
+                raise DataError(f"input {self.name!r}: every training row is empty.")
+            return
         try:
             vocabulary = bert_vocab_from_dataset.bert_vocab_from_dataset(
                 texts.map(self._clean),
@@ -81,15 +94,48 @@ class TextPreprocessor:
 
     def finish(self, batch):
         """Batch: string `(batch,)` -> int32 `(batch, length)`; 0 pads."""
+        if self.is_bytes:
+            return self._byte_ids(self._clean(batch))
         ids = self.tokenizer.tokenize(self._clean(batch))
         return tf.ensure_shape(ids.to_tensor(0, shape=[None, self.spec.length]), [None, self.spec.length])
+
+    def _byte_ids(self, texts):
+        lengths = tf.where(tf.equal(tf.strings.strip(texts), ""), 0, tf.strings.length(texts))
+        # The whole batch in one op, which pads and cuts.
+        values = tf.io.decode_raw(texts, tf.uint8, fixed_length=self.spec.length)
+        ids = tf.cast(values, tf.int32) + 1
+        kept = tf.sequence_mask(lengths, self.spec.length)
+        return tf.ensure_shape(tf.where(kept, ids, 0), [None, self.spec.length])
 
     def check(self, raw):
         return tf.ones(tf.shape(raw[self.name]), tf.bool)
 
     def words(self, token_ids):
-        """Returns the WordPieces of one row of ids, padding left out."""
+        """Returns the WordPieces, or the characters, of one row of ids, padding left out."""
+        if self.is_bytes:
+            return [text for text, _ in self.characters(token_ids)]
         return [self.state["vocabulary"][i] for i in np.asarray(token_ids) if i]
+
+    def characters(self, token_ids):
+        """Returns `[(character, number of its bytes)]` of one row of byte ids.
+
+        Bytes that are no UTF-8, as half a character at the cut, are the replacement character, U+FFFD.
+        """
+        values = bytes(int(i) - 1 for i in np.asarray(token_ids) if i)
+        found = []
+        while values:
+            found.append(_first_character(values))
+            values = values[found[-1][1] :]
+        return found
 
     def draw(self, tensor):
         return self.words(tensor)
+
+
+def _first_character(values):
+    for size in range(1, 5):
+        try:
+            return values[:size].decode(), size
+        except UnicodeDecodeError:
+            continue
+    return "\N{REPLACEMENT CHARACTER}", 1

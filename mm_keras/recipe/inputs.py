@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from mm_keras.recipe.names import can_be_served
-from mm_keras.recipe.options import Option, check_options
+from mm_keras.recipe.options import Option, check_options, with_defaults
 from mm_keras.recipe.part import FrozenDict, Part, name_or_part
 from mm_keras.registry import ENCODER_OPTIONS, ENCODERS, nearest
 
@@ -58,6 +58,11 @@ class _Input(Part):
         """The encoder's name, the modality's default resolved."""
         return self.encoder.kind or next(iter(ENCODERS[self.kind]))
 
+    @property
+    def encoder_options(self):
+        """All the encoder's own settings, the defaults of `registry.ENCODER_OPTIONS` filled in."""
+        return with_defaults(self.encoder.options, ENCODER_OPTIONS.get((self.kind, self.encoder_kind)))
+
 
 class Image(_Input):
     """A picture: JPEG, PNG, GIF (first frame) or BMP bytes, or a path to them.
@@ -84,20 +89,23 @@ class Image(_Input):
 
 
 class Text(_Input):
-    """A string of any script, split into WordPieces whose vocabulary is learned from the training rows.
+    """A string of any script, split into WordPieces whose vocabulary is learned from the training rows, or into bytes.
 
     Args:
         column: Column of the manifest with the text. Defaults to the input's name.
-        length: Number of tokens kept; longer texts are cut.
+        tokens: `"wordpiece"`, or `"bytes"`: the bytes of its UTF-8 as they came, case and accents kept, with nothing to
+            learn. Bytes make longer sequences, and know no unknown word.
+        length: Number of tokens kept; longer texts are cut. A character of UTF-8 is one to four bytes.
         vocabulary_size: Number of WordPieces to aim at, `[PAD]` and `[UNK]` counted. The learner may miss it by a
             tenth, and gives fewer when not so many occur twice; every character of the texts is kept whatever it is,
-            alone and as part of a word.
+            alone and as part of a word. Bytes have none.
         remove: RE2 pattern deleted from the text before it is split.
         encoder: Name or `Encoder`.
     """
 
     kind: Literal["text"] = "text"
     column: str | None = None
+    tokens: Literal["wordpiece", "bytes"] = "wordpiece"
     length: Positive = 64
     vocabulary_size: Annotated[int, Field(ge=16)] = 8000
     remove: str | None = None

@@ -14,6 +14,7 @@ class TensorInfo:
         groups: Lengths of the consecutive slices that belong to one column each, for tabular:
             2 (value, presence) for a number, 1 + number of known categories (unknown first) for a category.
         numeric: How many of the first `groups` are numbers.
+        bins: Edges of each number's bins, ascending, in the tensor's unit; empty unless the encoder asks for them.
     """
 
     shape: tuple[int, ...]
@@ -21,3 +22,4 @@ class TensorInfo:
     vocabulary_size: int = 0
     groups: tuple[int, ...] = ()
     numeric: int = 0
+    bins: tuple[tuple[float, ...], ...] = ()
