@@ -22,7 +22,7 @@ class DecisionStacking(DecisionMean):
     on each row whole and without some of its inputs; the row as it is counts half of its weight, its subsets together
     the other half. `fit` calls `fit_on` after the last epoch; until then, and when there are no validation rows, the
     plain pool answers. The rows that fitted it also chose the best epoch, so their own scores flatter: judge it by test
-    rows.
+    rows. `training.auxiliary` trains each input's head by itself too, which a second model is meant to read.
     Interacts: no.
 
     Args:

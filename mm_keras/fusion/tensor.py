@@ -56,7 +56,7 @@ class TensorFusion(_OuterFusion):
         `(batch, units)`, at least zero.
 
     Raises:
-        ValueError: In `build`, when there are too many products; a recipe says so itself.
+        RecipeError: In `build`, when there are too many products; a recipe says so at construction.
 
     Example:
         >>> import numpy as np
@@ -104,7 +104,7 @@ class BilinearFusion(_OuterFusion):
         `(batch, units)`, at least zero.
 
     Raises:
-        ValueError: In `build`, when there are too many products; a recipe says so itself.
+        RecipeError: In `build`, when there are too many products; a recipe says so at construction.
 
     Reference:
         Lin et al. 2015, arXiv:1504.07889, section 3 (bilinear pooling: the outer product of two inputs). Differs: any

@@ -112,8 +112,8 @@ def test_products_do_not_ask_what_is_present():
     ("kind", "inputs", "size"),
     # (size + 1) ** inputs, and 1 + inputs * size + pairs * size ** 2, at most 4096.
     [
-        *(("tensor", 1, 32), ("tensor", 2, 32), ("tensor", 3, 15), ("tensor", 4, 7), ("tensor", 5, 4), ("tensor", 16, 1)),
-        *(("bilinear", 2, 32), ("bilinear", 3, 32), ("bilinear", 5, 19), ("bilinear", 24, 3)),
+        *(("tensor", inputs, size) for inputs, size in ((1, 32), (2, 32), (3, 15), (4, 7), (5, 4), (16, 1))),
+        *(("bilinear", inputs, size) for inputs, size in ((2, 32), (3, 32), (5, 19), (24, 3))),
     ],
 )
 def test_the_size_is_chosen_by_the_number_of_inputs(kind, inputs, size):
@@ -142,7 +142,7 @@ def test_too_many_products_are_refused_in_the_recipe():
         recipe("tensor", 2, size=-1)
     with pytest.raises(RecipeError, match=r"fusion 'low_rank' has no option 'size'\..+\['rank'\]"):
         recipe("low_rank", 2, size=3)
-    with pytest.raises(ValueError, match="17 inputs"):  # a layer that no recipe made
+    with pytest.raises(RecipeError, match="17 inputs"):  # a layer that no recipe made
         TensorFusion(units=2).build({f"i{i}": (None, 3) for i in range(17)})
 
 
