@@ -53,7 +53,7 @@ def test_a_fusion_that_adds_does_not(fusion, xor, tmp_path):
 def test_an_input_of_pure_noise_costs_less_than_a_point(fusion, distractor, tmp_path):
     whole = trained_accuracy(distractor, tmp_path / "whole", fusion)
     clean = trained_accuracy(distractor, tmp_path / "clean", fusion, "noise")
-    assert clean > 0.97
+    assert clean > 0.96
     assert whole > clean - 0.01
 
 
