@@ -36,16 +36,34 @@ ENCODERS = {
 FUSIONS = {
     "concat": "mm_keras.fusion.concat:ConcatFusion",
     "gated": "mm_keras.fusion.gated:GatedFusion",
+    "sum": "mm_keras.fusion.pooled:SumFusion",
+    "mean": "mm_keras.fusion.pooled:MeanFusion",
+    "max": "mm_keras.fusion.pooled:MaxFusion",
+    "product": "mm_keras.fusion.pooled:ProductFusion",
+    "shared": "mm_keras.fusion.shared:SharedFusion",
+    "film": "mm_keras.fusion.film:FilmFusion",
+    "tensor": "mm_keras.fusion.tensor:TensorFusion",
+    "low_rank": "mm_keras.fusion.tensor:LowRankFusion",
+    "bilinear": "mm_keras.fusion.tensor:BilinearFusion",
+    "experts": "mm_keras.fusion.experts:ExpertsFusion",
     "self_attention": "mm_keras.fusion.self_attention:SelfAttentionFusion",
     "decision_mean": "mm_keras.fusion.decision:DecisionMean",
     "decision_product": "mm_keras.fusion.decision:DecisionProduct",
     "decision_weighted": "mm_keras.fusion.decision:DecisionWeighted",
+    "decision_evidence": "mm_keras.fusion.evidence:DecisionEvidence",
+    "decision_stacking": "mm_keras.fusion.stacking:DecisionStacking",
 }
 
 # Settings of one kind alone, `{name: default}`, so that a recipe is checked without Keras. Every entry of the house
 # stands here, with {} when it has none; a kind that a user adds checks its own. A tuple lists the words allowed, the
 # default first.
-FUSION_OPTIONS = {kind: {} for kind in FUSIONS} | {"self_attention": {"num_heads": 4}}
+FUSION_OPTIONS = {kind: {} for kind in FUSIONS} | {
+    "self_attention": {"num_heads": 4},
+    "tensor": {"size": 0},
+    "low_rank": {"rank": 4},
+    "bilinear": {"size": 0},
+    "experts": {"num_experts": 4},
+}
 
 ENCODER_OPTIONS = {(modality, kind): {} for modality, kinds in ENCODERS.items() for kind in kinds} | {
     ("text", "ngrams"): {"longest": 5},

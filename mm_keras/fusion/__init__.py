@@ -9,6 +9,8 @@
                 from input to input. Outside its mask a token is zero, and the mask of an absent input is all zero.
 `"decisions"`   a layer, `fusion(logits, present) -> (batch, classes)`: each input has its own head, and the fusion
                 joins their logits. Made once for each task; `probabilities` tells whether logits stand for classes.
+                One with `fit_on(logits, present, targets, weights) -> rows used`, arrays of NumPy, is fitted on the
+                validation rows after the last epoch.
 `"depths"`      reaches into the encoders: no layer but an object that makes layers. `fusion.exchange(depth, features,
                 masks, present) -> features` is called once for each depth, from 1, with the inputs that have it
                 (`features` of any rank, `masks` `{input: (batch, steps) or None}`), and then `fusion.join(embeddings,

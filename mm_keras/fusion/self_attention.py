@@ -10,6 +10,7 @@ class SelfAttentionFusion(layers.Layer):
 
     Each embedding is projected to `units` and gets a learned vector that tells which input it is; one
     pre-normalised transformer block follows. Absent inputs are masked out; if all are, all are kept.
+    Interacts: yes.
 
     Args:
         units: Size of the joint embedding; a multiple of `num_heads`.

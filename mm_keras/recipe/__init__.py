@@ -11,6 +11,7 @@ from mm_keras.errors import RecipeError
 from mm_keras.recipe.inputs import Audio, Encoder, Image, Input, Positive, Share, Tabular, Text, Vector
 from mm_keras.recipe.names import RESERVED, can_be_served
 from mm_keras.recipe.options import Option, check_options
+from mm_keras.recipe.outer import WIDTHS, factor_size
 from mm_keras.recipe.part import FrozenDict, Part, describe, name_or_part
 from mm_keras.recipe.tensors import TensorInfo
 from mm_keras.registry import FUSION_OPTIONS, FUSIONS, nearest
@@ -187,6 +188,12 @@ class Recipe(Part):
             if name in seen:
                 raise ValueError(f"the name {name!r} is used twice, by {seen[name]} and by {owner}. Rename one.")
             seen[name] = owner
+        return self
+
+    @model_validator(mode="after")
+    def _fusion_fits_the_inputs(self):
+        if self.fusion.kind in WIDTHS:
+            factor_size(self.fusion.kind, len(self.inputs), self.fusion.options.get("size", 0))
         return self
 
     def _graph_names(self):

@@ -20,6 +20,7 @@ from mm_keras.training.callbacks import BestWeights, StopOnNaN
 from mm_keras.training.examples import save_examples, save_rows
 from mm_keras.training.learn import learn, targets_and_weights
 from mm_keras.training.run import load_run, save_assets
+from mm_keras.training.second_stage import fit_fusions, fusions_to_fit
 
 PACKAGES = ("mm_keras", "tensorflow", "keras", "tensorflow-text", "tensorflow-io", "numpy", "pandas", "scikit-learn")
 
@@ -66,6 +67,7 @@ def fit(recipe, data, out, *, verbose=True, callbacks=()):
     out.mkdir(parents=True, exist_ok=True)
     data.quarantine.to_csv(out / "quarantine.csv", index=False)
     history = trainer.train(data, out, verbose, callbacks)
+    trainer.fit_fusions(data.validation, say)
 
     before, data = len(data.rows), data.recheck(recipe, max_bad=1.0)
     if len(data.rows) < before:
@@ -162,6 +164,22 @@ class Trainer:
         )
         self.best_epoch = best[0].best_epoch if best else len(history.epoch) - 1
         return pd.DataFrame({"epoch": [e + 1 for e in history.epoch], **history.history})
+
+    def fit_fusions(self, rows, say):
+        """Fits the fusions that learn from finished answers on the validation rows; without any they stay as they are.
+
+        Args:
+            rows: The `Rows` of the validation split.
+            say: Called with a line that tells what was done.
+        """
+        fusions = fusions_to_fit(self.model, self.tasks)
+        if not fusions:
+            return
+        counts = fit_fusions(self.model, self.recipe.inputs, fusions, self.dataset(rows)) if len(rows) else {}
+        for task in fusions:
+            count = counts.get(task, 0)
+            done = f"is fitted on {count} rows" if count else "stays a plain pool, for there are no labelled rows"
+            say(f"fusion {self.recipe.fusion.kind!r} of {task!r} {done} of validation")
 
     @property
     def loss_weights(self):

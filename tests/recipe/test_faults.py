@@ -49,7 +49,7 @@ def changed(place, value):
         ("tasks.rating", {"kind": "regresion"}, "tasks.rating: unknown kind 'regresion'. Did you mean 'regression'?"),
         ("inputs.title.encoder", "grru", f"inputs.title: `encoder` must be one of {sorted(ENCODERS['text'])} for text. Did you mean 'gru'?"),
         ("inputs.photo.encoder", {"kind": "gru"}, f"inputs.photo: `encoder` must be one of {sorted(ENCODERS['image'])} for image. Received: encoder='gru'"),
-        ("fusion", "self_atention", "fusion.kind: must be one of ['concat', 'decision_mean', "),
+        ("fusion", "self_atention", "Did you mean 'self_attention'? Received: 'self_atention'"),
         ("fusion", {"kind": "gate"}, "Did you mean 'gated'? Received: 'gate'"),
         ("inputs.photo.encoder", {"size": "smal"}, "inputs.photo.encoder.size: must be 'tiny', 'small' or 'base'. Did you mean 'small'?"),
         ("training.precision", "float16", "training.precision: must be 'float32', 'mixed_float16' or 'mixed_bfloat16'. Did you mean 'mixed_float16'?"),
