@@ -18,6 +18,11 @@ ENCODERS = {
     "audio": {"cnn": "mm_keras.encoders.audio:build_audio_cnn"},
     "tabular": {"mlp": "mm_keras.encoders.tabular:build_tabular_mlp"},
     "vector": {"mlp": "mm_keras.encoders.vector:build_vector_mlp"},
+    "entity": {
+        "rgcn": "mm_keras.encoders.entity:build_entity_rgcn",
+        "gat": "mm_keras.encoders.entity:build_entity_gat",
+        "embedding": "mm_keras.encoders.entity:build_entity_embedding",
+    },
 }
 
 FUSIONS = {
@@ -34,6 +39,12 @@ FUSIONS = {
 FUSION_OPTIONS = {kind: {} for kind in FUSIONS} | {"self_attention": {"num_heads": 4}}
 
 ENCODER_OPTIONS = {(modality, kind): {} for modality, kinds in ENCODERS.items() for kind in kinds}
+_ENTITY = {"pretrain": "", "pretrain_epochs": 100, "dim": 32, "forget": 0.3}
+ENCODER_OPTIONS |= {
+    ("entity", "rgcn"): {**_ENTITY, "bases": 4},
+    ("entity", "gat"): {**_ENTITY, "num_heads": 4},
+    ("entity", "embedding"): _ENTITY,
+}
 
 TASKS = {
     "classification": "mm_keras.tasks.classification:ClassificationTask",
@@ -46,6 +57,7 @@ PREPROCESSORS = {
     "audio": "mm_keras.preprocessing.audio:AudioPreprocessor",
     "tabular": "mm_keras.preprocessing.tabular:TabularPreprocessor",
     "vector": "mm_keras.preprocessing.vector:VectorPreprocessor",
+    "entity": "mm_keras.preprocessing.entity:EntityPreprocessor",
 }
 
 

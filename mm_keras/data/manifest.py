@@ -1,12 +1,13 @@
 """A table of examples -> checked rows in splits; every bad row is raised or quarantined here."""
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from mm_keras.data.graphs import entity_names, read_graph
 from mm_keras.data.quarantine import Quarantine, changed_since, file_faults, first_faults
 from mm_keras.data.rows import Rows
 from mm_keras.data.splits import NAMES, draw_splits
@@ -28,6 +29,7 @@ class Data:
         vectors: `{input: columns}` that make up each vector input.
         max_bad: Share of bad rows that was allowed.
         seen: When the files were checked, seconds since the epoch.
+        graphs: `{input: graph}` of the entity inputs, as `read_graph` returns them.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Data:
     vectors: dict
     max_bad: float = 0.05
     seen: float = 0.0
+    graphs: dict = field(default_factory=dict)
 
     @property
     def train(self):
@@ -80,7 +83,18 @@ class Data:
         return f"Data({self.name!r}, {', '.join(f'{k}={v}' for k, v in counts.items())}, quarantined={bad})"
 
 
-def load(source, recipe, *, root=None, split=(0.8, 0.1, 0.1), seed=None, max_bad=0.05, with_labels=True, lengths=None):
+def load(
+    source,
+    recipe,
+    *,
+    root=None,
+    split=(0.8, 0.1, 0.1),
+    seed=None,
+    max_bad=0.05,
+    with_labels=True,
+    lengths=None,
+    graphs=None,
+):
     """Reads a manifest, checks every cell and file, and splits the rows.
 
     Args:
@@ -95,6 +109,7 @@ def load(source, recipe, *, root=None, split=(0.8, 0.1, 0.1), seed=None, max_bad
         max_bad: Share of bad rows above which loading fails. Defaults to `0.05`.
         with_labels: Whether rows need labels, and splits; `False` for prediction. Defaults to `True`.
         lengths: `{input: count of numbers}` of vectors. Defaults to that of an input's first good row.
+        graphs: `{input: graph}` of entities, as `Data.graphs` has them. Defaults to the tables that the recipe names.
 
     Returns:
         A `Data`.
@@ -116,11 +131,14 @@ def load(source, recipe, *, root=None, split=(0.8, 0.1, 0.1), seed=None, max_bad
         twice = np.flatnonzero(pd.Series(ids).duplicated() & (ids != ""))
         quarantine.add(twice, "id", ids[twice], "an earlier row has this id")
 
-    cells, vectors = {}, {}
+    cells, vectors, graphs = {}, {}, dict(graphs or {})
     for key, spec in recipe.inputs.items():
         if spec.kind == "vector":
             length = (lengths or {}).get(key)
             cells[key], vectors[key] = _read_vector(key, spec, table, root, name, quarantine, length)
+        elif spec.kind == "entity":
+            graphs[key] = graphs.get(key) or read_graph(key, spec, root)
+            cells[key] = _read_entity(key, spec, table, graphs[key], name, quarantine)
         else:
             cells[key] = _READ[spec.kind](key, spec, table, root, name, quarantine)
     _check_anything(cells, quarantine)
@@ -132,7 +150,7 @@ def load(source, recipe, *, root=None, split=(0.8, 0.1, 0.1), seed=None, max_bad
     rows = Rows(ids, cells, labels, splits, np.arange(1, len(ids) + 1)).take(~quarantine.bad)
     if not len(rows):
         raise DataError(f"{name}: no good row is left. First: {first_faults(quarantine.table(), 3)}")
-    return Data(name, rows, quarantine.table(), classes, vectors, max_bad, seen)
+    return Data(name, rows, quarantine.table(), classes, vectors, max_bad, seen, graphs)
 
 
 def _read_files(key, spec, table, root, name, quarantine):
@@ -162,6 +180,15 @@ def _is_unicode(text):
         return bool(text.encode()) or True
     except UnicodeEncodeError:
         return False
+
+
+def _read_entity(key, spec, table, graph, name, quarantine):
+    column = spec.column or key
+    cells = as_text(column_of(table, column, f"inputs.{key}", name))
+    known = {"", *entity_names(graph)}
+    unknown = np.flatnonzero([cell not in known for cell in cells])
+    quarantine.add(unknown, column, cells[unknown], "the graph has no entity of this name")
+    return cells
 
 
 def _read_tabular(key, spec, table, root, name, quarantine):
