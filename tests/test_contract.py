@@ -17,7 +17,8 @@ from mm_keras.recipe import Graph, TensorInfo
 from mm_keras.registry import ENCODERS, FUSIONS, resolve
 from mm_keras.tasks import build_task
 
-RING = np.array([[0, 0, 0], [2, 3, 6], [1, 3, 0], [4, 1, 2], [5, 3, 0], [6, 4, 1], [1, 5, 0]], np.int32)  # of entity 0..6
+# Neighbours of the entities 0 to 6.
+RING = np.array([[0, 0, 0], [2, 3, 6], [1, 3, 0], [4, 1, 2], [5, 3, 0], [6, 4, 1], [1, 5, 0]], np.int32)
 GRAPH = Graph(
     neighbours=RING,
     relations=np.where(RING, (RING + np.arange(7)[:, None]) % 4 + 1, 0).astype(np.int32),

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from mm_keras.data.splits import NAMES
 from mm_keras.data.tables import as_numbers, as_text, column_of, read_table
 from mm_keras.errors import DataError
 from mm_keras.recipe.inputs import TRIPLE
@@ -24,19 +25,21 @@ def read_graph(key, spec, root):
         DataError: When a table cannot be read, a name of a triple is empty, an entity has two lines of features, or a
             cell of a numeric column is no number.
     """
-    triples = read_triples(spec.triples if isinstance(spec.triples, tuple) else root / spec.triples, f"inputs.{key}")
+    source = spec.triples if isinstance(spec.triples, tuple) else root / spec.triples
+    triples, _ = read_triples(source, f"inputs.{key}")
     return {"triples": triples, "features": [] if spec.features is None else _read_features(key, spec, root)}
 
 
 def read_triples(source, owner="triples"):
-    """Returns `[[head, relation, tail], ..]` of strings, each once.
+    """Returns `([[head, relation, tail], ..] of strings, each once, their splits or None)`.
 
     Args:
-        source: A path, a DataFrame with the columns `head`, `relation` and `tail`, or rows of three.
+        source: A path, a DataFrame with the columns `head`, `relation` and `tail`, or rows of three. The splits are
+            those of a column `split`, `"train"`, `"validation"` or `"test"`; of a triple that stands twice, the first.
         owner: What messages call the table.
 
     Raises:
-        DataError: When there is no triple, or one has an empty name.
+        DataError: When there is no triple, or one has an empty name or an unknown split.
     """
     if isinstance(source, list | tuple):
         try:
@@ -50,7 +53,15 @@ def read_triples(source, owner="triples"):
         raise DataError(f"{name}: {owner}: {len(empty)} triples lack a head, relation or tail. First: row {empty[0]}")
     if not rows:
         raise DataError(f"{name}: {owner}: there are no triples.")
-    return [list(row) for row in dict.fromkeys(rows)]
+    once = dict(reversed(list(zip(rows, range(len(rows)), strict=True))))
+    at = sorted(once.values())
+    triples = [list(rows[i]) for i in at]
+    if "split" not in table:
+        return triples, None
+    given = as_text(table["split"])
+    if unknown := [i + 1 for i, s in enumerate(given) if s.lower() not in NAMES]:
+        raise DataError(f"{name}: {owner}: row {unknown[0]}: split must be one of {sorted(NAMES)}")
+    return triples, [NAMES[given[i].lower()] for i in at]
 
 
 def _read_whole(source, owner):
@@ -80,9 +91,3 @@ def _read_features(key, spec, root):
     if spec.text:
         columns[spec.text] = as_text(column_of(table, spec.text, owner, name)).tolist()
     return [{"entity": n, **{c: v[i] for c, v in columns.items()}} for i, n in enumerate(names)]
-
-
-def entity_names(graph):
-    """Returns the names of a graph's entities, each once: of the triples in their order, then of features alone."""
-    names = [name for head, _, tail in graph["triples"] for name in (head, tail)]
-    return list(dict.fromkeys([*names, *(record["entity"] for record in graph["features"])]))

@@ -1,19 +1,21 @@
 """A table of examples -> checked rows in splits; every bad row is raised or quarantined here."""
 
+import dataclasses
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from mm_keras.data.graphs import entity_names, read_graph
+from mm_keras.data.graphs import read_graph
 from mm_keras.data.quarantine import Quarantine, changed_since, file_faults, first_faults
 from mm_keras.data.rows import Rows
 from mm_keras.data.splits import NAMES, draw_splits
 from mm_keras.data.tables import as_numbers, as_text, column_of, read_table
 from mm_keras.errors import DataError
 from mm_keras.preprocessing import build_preprocessor
+from mm_keras.preprocessing.entity import entity_names
 from mm_keras.recipe import load_recipe
 
 
@@ -39,7 +41,7 @@ class Data:
     vectors: dict
     max_bad: float = 0.05
     seen: float = 0.0
-    graphs: dict = field(default_factory=dict)
+    graphs: dict = dataclasses.field(default_factory=dict)
 
     @property
     def train(self):

@@ -14,8 +14,8 @@ HOPS = {"tiny": 1, "small": 2, "base": 2}
 def build_entity_embedding(inputs, encoder, tensor):
     """The entity's own vector and features, through a two-layer network, whose middle is its one depth.
 
-    Of the graph it knows what pre-training put into the vectors (`pretrain`, see `training.knowledge`); the embedding is
-    its only token.
+    Of the graph it knows what pre-training put into the vectors (`pretrain`, see `training.knowledge`). The embedding
+    is its only token.
 
     Options: `pretrain` (`"transe"`, `"distmult"` or none), `pretrain_epochs`, `dim` (length of the vectors), `forget`
     (see `NodeVectors`).

@@ -19,8 +19,9 @@ def _fixed(layer, name, shape, dtype, values):
 
 @keras.saving.register_keras_serializable("mm_keras")
 class Neighbourhood(layers.Layer):
-    """Lists an entity, its neighbours, theirs, and so on, as a tree: the children of place `p` stand at `1 + p * width`
-    to `(p + 1) * width`.
+    """Lists an entity, its neighbours, theirs, and so on, as a tree.
+
+    The children of place `p` stand at the places `1 + p * width` to `(p + 1) * width`.
 
     Args:
         shape: `(entities, width)` of the tables.
@@ -69,7 +70,7 @@ class Neighbourhood(layers.Layer):
 
 
 def relation_shares(neighbours, relations):
-    """Returns float32 like `neighbours`: 1 over the number of an entity's neighbours by the same relation, 0 for padding.
+    """Returns float32 like `neighbours`: 1 over how many neighbours an entity has by the same relation, 0 for padding.
 
     This is 1 / c of R-GCN, over the neighbours that were drawn.
     """
@@ -218,7 +219,8 @@ class RelationalConvolution(_Convolution):
         x, relations, shares = inputs
         parents, children = self._split(x)
         (_, relations), (_, shares) = self._split(relations), self._split(shares)
-        weights = ops.take(ops.cast(self.mix, x.dtype), relations, axis=0) * ops.expand_dims(ops.cast(shares, x.dtype), -1)
+        shares = ops.expand_dims(ops.cast(shares, x.dtype), -1)
+        weights = ops.take(ops.cast(self.mix, x.dtype), relations, axis=0) * shares
         sums = ops.matmul(ops.swapaxes(weights, -1, -2), children)  # (batch, parents, bases, channels)
         sums = ops.reshape(sums, (-1, parents.shape[1], self.bases * x.shape[2]))
         y = ops.matmul(parents, ops.cast(self.own, x.dtype)) + ops.matmul(sums, ops.cast(self.kernel, x.dtype))
@@ -246,9 +248,9 @@ class GraphAttention(_Convolution):
         `(batch, places that have children, units)`.
 
     Reference:
-        Velickovic et al. 2018, arXiv:1710.10903, section 2.1. Differs: a relation's own vector is added to the neighbour
-        it leads to (and one to the place itself) before both the score and the mean, since edges here have kinds; no
-        dropout of attention; neighbours are a fixed sample.
+        Velickovic et al. 2018, arXiv:1710.10903, section 2.1. Differs: a relation's own vector is added to the
+        neighbour it leads to (and one to the place itself) before both the score and the mean, since edges here have
+        kinds; no dropout of attention; neighbours are a fixed sample.
     """
 
     def __init__(self, units, width, relation_count, num_heads=4, **kwargs):

@@ -1,4 +1,4 @@
-"""Link prediction: which tail does a head have by a relation, and which head a tail? Trained and scored on triples alone."""
+"""Link prediction: which tail does a head have by a relation, and which head a tail? From triples alone."""
 
 import json
 import time
@@ -28,8 +28,8 @@ class LinkPrediction:
         relations: The relations' names.
         entity_vectors: Float32 `(entities, dim)`.
         relation_vectors: Float32 `(relations, dim)`.
-        metrics: `{"validation": .., "test": ..}`, each `{"triples", "mrr", "hits_at_1", "hits_at_3", "hits_at_10"}`, and
-            how it was trained.
+        metrics: of `"validation"` and `"test"`, each `{"triples", "mrr", "hits_at_1", "hits_at_3", "hits_at_10"}`, and how
+            it was trained.
         ranks: Float64 `(test triples, 2)`: the rank of the true tail, and of the true head.
     """
 
@@ -86,7 +86,7 @@ def link_prediction(triples, out=None, *, method="transe", dim=32, epochs=100, s
 
     Args:
         triples: The path of a table with the columns `head`, `relation` and `tail` (CSV, TSV, JSONL or Parquet), a
-            DataFrame of them, or rows of three names. A column `split` (train, validation or test) is used if there.
+            DataFrame of them, or rows of three names. A column `split` (train, validation or test) is kept to.
         out: Folder for `metrics.json`, `ranks.csv`, `entities.csv` and `relations.csv` (names and vectors); nothing is
             written by default.
         method: `"transe"` or `"distmult"`. Defaults to `"transe"`.
@@ -110,18 +110,26 @@ def link_prediction(triples, out=None, *, method="transe", dim=32, epochs=100, s
     if dim < 1 or epochs < 1:
         raise DataError(f"`dim` and `epochs` must be at least 1. Received: dim={dim}, epochs={epochs}")
     began = time.time()
-    rows, entities, relations = numbered(read_triples(Path(triples) if isinstance(triples, str) else triples))
-    parts = split_triples(rows, split, seed)
+    triples, splits = read_triples(Path(triples) if isinstance(triples, str) else triples)
+    rows, entities, relations = numbered(triples)
+    parts = split_triples(rows, split, seed) if splits is None else _given(rows, np.array(splits))
     how = {"method": method, "dim": dim, "epochs": epochs, "seed": seed}
     vectors = train_vectors(parts["train"], len(entities), len(relations), **how)
     ranks = {s: filtered_ranks(method, *vectors, parts[s], rows) for s in ("validation", "test")}
     metrics = {s: {"triples": len(r), **score_ranks(r)} for s, r in ranks.items() if len(r)}
-    metrics |= {"train": {"triples": len(parts["train"])}, **how, "entities": len(entities), "relations": len(relations)}
-    metrics["seconds"] = round(time.time() - began, 1)
+    metrics |= {"train": {"triples": len(parts["train"])}, "entities": len(entities), "relations": len(relations)}
+    metrics |= {**how, "seconds": round(time.time() - began, 1)}
     found = LinkPrediction(method, entities, relations, *vectors, metrics, ranks["test"])
     if out is not None:
         _write(Path(out), found, parts["test"])
     return found
+
+
+def _given(rows, splits):
+    parts = {name: rows[splits == name] for name in ("train", "validation", "test")}
+    if not len(parts["train"]) or not len(parts["test"]):
+        raise DataError("the column `split` must name triples of train and of test.")
+    return parts
 
 
 def split_triples(rows, shares, seed=0):
@@ -141,7 +149,7 @@ def split_triples(rows, shares, seed=0):
     if len(shares) != 3 or min(shares) < 0 or not np.isclose(sum(shares), 1.0):
         raise DataError(f"`split` takes the shares of train, validation and test, adding up to 1. Received: {shares}")
     order = np.random.default_rng(seed).permutation(len(rows))
-    wanted = [round(shares[1] * len(rows)), round(shares[2] * len(rows))]
+    wanted = {"validation": round(shares[1] * len(rows)), "test": round(shares[2] * len(rows))}
     left = [np.bincount(rows[:, [0, 2]].ravel()), np.bincount(rows[:, 1])]
     parts = {"validation": [], "test": []}
     train = []
@@ -149,8 +157,8 @@ def split_triples(rows, shares, seed=0):
         head, relation, tail = rows[i]
         # Each end keeps one more triple; a loop counts both of its ends.
         spare = left[1][relation] > 1 and min(left[0][head], left[0][tail]) > (2 if head == tail else 1)
-        part = "test" if len(parts["test"]) < wanted[1] else "validation" if len(parts["validation"]) < wanted[0] else ""
-        if not part or not spare:
+        part = next((p for p in ("test", "validation") if len(parts[p]) < wanted[p]), None)
+        if part is None or not spare:
             train.append(i)
             continue
         parts[part].append(i)
@@ -159,8 +167,8 @@ def split_triples(rows, shares, seed=0):
             left[0][end] -= 1
     if not parts["test"]:
         raise DataError(
-            f"no triple is left to test on: of {len(rows)}, those that alone name an entity or a relation are needed for "
-            "training."
+            f"no triple is left to test on: of {len(rows)}, those that alone name an entity or a relation are needed "
+            "for training."
         )
     return {"train": rows[sorted(train)], **{name: rows[np.sort(p).astype(int)] for name, p in parts.items()}}
 
@@ -212,7 +220,7 @@ def filtered_ranks(method, entities, relations, triples, known):
 
 
 def score_ranks(ranks):
-    """Returns `{"mrr", "hits_at_1", "hits_at_3", "hits_at_10"}`: the mean of 1 / rank, and the shares of ranks up to k."""
+    """Returns `{"mrr", "hits_at_1", "hits_at_3", "hits_at_10"}`: the mean of 1 / rank, the shares of ranks up to k."""
     return {"mrr": float(np.mean(1 / ranks)), **{f"hits_at_{k}": float(np.mean(ranks <= k)) for k in HITS}}
 
 

@@ -46,9 +46,9 @@ class Observation(NamedTuple):
 class Engine:
     """The model as explanations see it: float tensors in, one number for each class or task out.
 
-    A float input is moved along a path as it is; a text enters at the output of its `Embedding`, an entity at that of its
-    `NodeVectors`. What jumps is held:
-    token ids, and the outputs of `Presence` and `TokenMask`, which are steps and have no slope.
+    A float input is moved along a path as it is; a text enters at the output of its `Embedding`, an entity at that of
+    its `NodeVectors`. What jumps is held: ids, and the outputs of `Presence` and `TokenMask`, which are steps and have
+    no slope.
 
     Args:
         model: A functional `keras.Model`, as `build_model` returns it.

@@ -9,6 +9,16 @@ from mm_keras.preprocessing.text import TextPreprocessor
 from mm_keras.recipe import Graph, TensorInfo, Text
 
 
+def entity_names(graph):
+    """Returns the names of a graph's entities, each once: of the triples in their order, then of features alone.
+
+    Args:
+        graph: `{"triples": [[head, relation, tail], ..], "features": [{"entity": name, ..}, ..]}`.
+    """
+    names = [name for head, _, tail in graph["triples"] for name in (head, tail)]
+    return list(dict.fromkeys([*names, *(record["entity"] for record in graph["features"])]))
+
+
 class EntityPreprocessor:
     """Looks names up in a table; the empty name is missing, number 0, and so is, with an error, a name it lacks.
 
@@ -67,9 +77,7 @@ class EntityPreprocessor:
         if not any(cell != "" for cell in cells):
             raise DataError(f"input {self.name!r}: every training row is missing.")
         triples, features = self.state["triples"], self.state["features"]
-        names = dict.fromkeys(name for head, _, tail in triples for name in (head, tail))
-        names |= dict.fromkeys(record["entity"] for record in features)
-        self.state["vocabulary"] = ["", *names]
+        self.state["vocabulary"] = ["", *entity_names(self.state)]
         self.state["relations"] = list(dict.fromkeys(relation for _, relation, _ in triples))
         self.state["neighbours"] = self._draw_neighbours()
         self.state |= {"mean": {}, "deviation": {}}
@@ -157,7 +165,8 @@ class EntityPreprocessor:
         for kind, other in self.state["neighbours"][number]:
             is_head = kind <= len(relations)
             relation = relations[(kind - 1) % len(relations)]
-            found.append((names[other], f"{relation} \N{RIGHTWARDS ARROW}" if is_head else f"\N{LEFTWARDS ARROW} {relation}"))
+            arrow = f"{relation} \N{RIGHTWARDS ARROW}" if is_head else f"\N{LEFTWARDS ARROW} {relation}"
+            found.append((names[other], arrow))
         return found
 
     def draw(self, tensor):

@@ -301,7 +301,8 @@ class Entity(_Input):
         kind = options.get("pretrain", "")
         if ("entity", self.encoder_kind) in ENCODER_OPTIONS and kind not in ("", *PRETRAIN):
             raise ValueError(
-                f"encoder option 'pretrain' must be one of {['', *PRETRAIN]}.{nearest(kind, PRETRAIN)} Received: {kind!r}"
+                f"encoder option 'pretrain' must be one of {['', *PRETRAIN]}.{nearest(kind, PRETRAIN)} "
+                f"Received: {kind!r}"
             )
         if not 0.0 <= options.get("forget", 0.0) < 1.0:
             raise ValueError(f"encoder option 'forget' must be in [0, 1). Received: {options['forget']}")

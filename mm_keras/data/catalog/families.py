@@ -18,7 +18,7 @@ TOPICS = {
 FILLERS = ("weather", "market", "supper", "road", "cousin", "illness", "winter", "candle", "debt", "wedding", "horse")
 
 RECIPE = """\
-# The built-in families: whose letter is it? The graph knows the writer's father, and his.
+# The built-in families: of which house is the writer? The graph knows the writer's father, and his.
 inputs:
   letter: {kind: text, length: 16, vocabulary_size: 200, encoder: {kind: cnn, size: tiny}}
   writer:
@@ -34,15 +34,15 @@ training: {epochs: 30, batch_size: 32, learning_rate: 0.003, patience: 8, auxili
 def make_families(folder, seed=0, families=60):
     """Writes the data set: `manifest.csv`, `triples.csv`, `people.csv` and `recipe.yaml`. Nothing is downloaded.
 
-    A family is a founding couple, their children and their children's children; daughters marry into other families.
-    A house goes from father to child.
+    A family is a founding couple, their children and their sons' children; wives come from outside. A house goes from
+    father to child.
 
-    - `triples.csv`: `father_of`, `mother_of`, `husband_of` and `elder_of` (a brother or sister to the next younger);
-    - `people.csv`, the nodes' features: `born`, a year, and `arms`, a text that names the house's sign, of founding
-      fathers alone (mothers' arms are those of the house they were born in);
-    - `manifest.csv`: a row for each child and grandchild: `letter`, ten words of which few speak of the writer's
-      house; `writer`, the entity, absent in 5 % of the rows; `house`, the task; `split`: 60 % train, 15 % validation, 25 %
-      test, so that most writers of test letters occur in no row of training.
+    - `triples.csv`: `father_of`, `mother_of` and `husband_of`;
+    - `people.csv`, the nodes' features: `born`, a year, and `arms`, a text that names a house's sign, of founding fathers
+      and of wives alone; a wife's is the house she was born in, which is not her children's;
+    - `manifest.csv`: a row for each child and grandchild: `letter`, ten words of which up to two speak of the writer's
+      house and two of any; `writer`, the entity, absent in 5 % of the rows; `house`, the task; `split`: 60 % train, 15 %
+      validation, 25 % test. A writer has one letter, so those of test letters occur in no row of training.
 
     Args:
         folder: Where to write; made if absent.
