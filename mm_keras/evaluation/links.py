@@ -28,8 +28,8 @@ class LinkPrediction:
         relations: The relations' names.
         entity_vectors: Float32 `(entities, dim)`.
         relation_vectors: Float32 `(relations, dim)`.
-        metrics: of `"validation"` and `"test"`, each `{"triples", "mrr", "hits_at_1", "hits_at_3", "hits_at_10"}`, and how
-            it was trained.
+        metrics: Of `"validation"` and `"test"`, each `{"triples", "mrr", "hits_at_1", "hits_at_3", "hits_at_10"}`, and
+            how the vectors were trained.
         ranks: Float64 `(test triples, 2)`: the rank of the true tail, and of the true head.
     """
 
