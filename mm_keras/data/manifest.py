@@ -17,6 +17,7 @@ from mm_keras.errors import DataError
 from mm_keras.preprocessing import build_preprocessor
 from mm_keras.preprocessing.entity import entity_names
 from mm_keras.recipe import load_recipe
+from mm_keras.registry import nearest
 
 
 @dataclass(frozen=True)
@@ -187,9 +188,13 @@ def _is_unicode(text):
 def _read_entity(key, spec, table, graph, name, quarantine):
     column = spec.column or key
     cells = as_text(column_of(table, column, f"inputs.{key}", name))
-    known = {"", *entity_names(graph)}
+    names = entity_names(graph)
+    known = {"", *names}
     unknown = np.flatnonzero([cell not in known for cell in cells])
-    quarantine.add(unknown, column, cells[unknown], "the graph has no entity of this name")
+    # Of the first few: looking for the nearest name takes its time.
+    near = [nearest(cells[row], names[:10_000]) if i < 20 else "" for i, row in enumerate(unknown)]
+    reasons = ["the graph has no entity of this name" + (f".{n}" if n else "") for n in near]
+    quarantine.add(unknown, column, cells[unknown], reasons)
     return cells
 
 

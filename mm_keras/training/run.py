@@ -75,7 +75,8 @@ class Run:
                 tasks[name] = spec.model_copy(update={"classes": tuple(self.tasks[name].classes)})
         recipe = self.recipe.model_copy(update={"inputs": inputs, "tasks": tasks})
         # The graph that the model holds, not what its tables have become.
-        graphs = {n: p.state for n, p in self.preprocessors.items() if p.spec.kind == "entity"}
+        entities = {n: p.state for n, p in self.preprocessors.items() if p.spec.kind == "entity"}
+        graphs = {n: {k: state[k] for k in ("triples", "features")} for n, state in entities.items()}
         return load(source, recipe, lengths=lengths, graphs=graphs, **options)
 
     def rows(self, split):

@@ -52,7 +52,7 @@ def test_features_are_numbers_and_texts(tmp_path):
     [
         (lambda: mm.Entity(triples="gone.csv"), "there is no such file"),
         (lambda: mm.Entity(triples=[("a", "r", "")]), "1 triples lack a head, relation or tail"),
-        (lambda: entity(features=records(people=["7", "many", ""]), numeric=["people"]), "'people' of 'tromso' is not a"),
+        (lambda: entity(features=records(people=["7", "x", ""]), numeric=["people"]), "'people' of 'tromso' is not a"),
         (lambda: entity(features=records(), numeric=["people"]), "needs the column 'people'"),
         (lambda: entity(features=pd.DataFrame({"entity": ["a", "a"], "x": [1, 2]}), numeric=["x"]), r"twice: \['a'\]"),
         (lambda: entity(features=pd.DataFrame({"entity": ["a", ""], "x": [1, 2]}), numeric=["x"]), "Empty or twice"),
@@ -106,7 +106,7 @@ def test_an_unknown_name_is_a_bad_row(tmp_path):
     )
     data = mm.load(table, recipe, max_bad=0.5)
     assert data.quarantine[["row", "column", "value", "reason"]].to_numpy().tolist() == [
-        [2, "city", "Oslo", "the graph has no entity of this name"]
+        [2, "city", "Oslo", "the graph has no entity of this name. Did you mean 'oslo'?"]
     ]
     assert data.rows.cells["city"].tolist() == ["oslo", "", "bergen", ""]
     assert [list(data.rows.example(i)) for i in range(4)] == [["city", "note"], ["note"], ["city"], ["note"]]

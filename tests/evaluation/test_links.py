@@ -21,8 +21,8 @@ def test_filtered_ranks_by_hand():
     known = np.array([[0, 0, 1], [0, 0, 2], [1, 0, 3], [2, 0, 2]])
     # 0 + 1 = 1; distances of tails 0..4: 1, 0, 1, 2, 2.
     #   tail 1 is the nearest: rank 1. Head of 1: distances 0, 1, 2, 3, 3: rank 1.
-    #   tail 2: 1 is nearer but true, 0 is as near: 1 + 1/2. Head of 2: 1 is nearer; head 2 is true, and as near as 0 is;
-    #   filtered, only 1 counts: rank 2.
+    #   tail 2: 1 is nearer but true, 0 is as near: 1 + 1/2. Head of 2: 1 is nearer; 2 is as near as 0, but true:
+    #   only 1 counts: rank 2.
     # 1 + 1 = 2, tail 3: distances 2, 1, 0, 1, 1: 2 is nearer, 1 and 4 are as near: 1 + 1 + 2/2 = 3. Head of 3: 2 is
     #   nearer (0), then 1 (1), 3 and 4 (1): rank 1 + 1 + 2/2 = 3.
     got = filtered_ranks("transe", LINE, MOVE, known[:3], known)
@@ -51,7 +51,7 @@ def test_scores_of_ranks_by_hand():
 
 def test_every_entity_and_relation_is_trained():
     rng = np.random.default_rng(1)
-    rows = np.unique(np.stack([rng.integers(20, size=90), rng.integers(4, size=90), rng.integers(20, size=90)], 1), axis=0)
+    rows = np.unique(np.stack([rng.integers(n, size=90) for n in (20, 4, 20)], axis=1), axis=0)
     rows = np.concatenate([rows, [[20, 0, 1], [3, 4, 5], [21, 1, 21]]])  # an entity, a relation and a loop of their own
     parts = split_triples(rows, (0.6, 0.2, 0.2), seed=3)
     assert sorted(map(tuple, np.concatenate(list(parts.values())))) == sorted(map(tuple, rows))
@@ -76,7 +76,8 @@ def test_link_prediction_writes_what_it_returns(families, tmp_path):
     found = link_prediction(families / "triples.csv", tmp_path, dim=16, epochs=60, seed=2)
     assert json.loads((tmp_path / "metrics.json").read_text()) == found.metrics
     ranks = pd.read_csv(tmp_path / "ranks.csv")
-    assert score_ranks(ranks[["tail_rank", "head_rank"]].to_numpy())["mrr"] == pytest.approx(found.metrics["test"]["mrr"])
+    rescored = score_ranks(ranks[["tail_rank", "head_rank"]].to_numpy())
+    assert rescored["mrr"] == pytest.approx(found.metrics["test"]["mrr"])
     # Chance is 0.06 of some 90 entities; eight families of about ten are soon told apart.
     assert found.metrics["test"]["mrr"] > 0.3
     vectors = pd.read_csv(tmp_path / "entities.csv").set_index("entity")

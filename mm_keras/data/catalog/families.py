@@ -38,8 +38,8 @@ def make_families(folder, seed=0, families=60):
     father to child.
 
     - `triples.csv`: `father_of`, `mother_of` and `husband_of`;
-    - `people.csv`, the nodes' features: `born`, a year, and `arms`, a text that names a house, of founding fathers and of
-      wives alone; a wife's is the house she was born in, which is her children's by chance alone;
+    - `people.csv`, the nodes' features: `born`, a year, and `arms`, a text that names a house, of founding fathers and
+      of wives alone; a wife's is the house she was born in, which is her children's by chance alone;
     - `manifest.csv`: a row for each child and grandchild: `letter`, ten words of which up to two speak of the house and
       two of any house; `writer`, the entity, absent in 5 % of the rows; `house`, the task; `split`: 60 % train, 15 %
       validation, 25 % test. A writer has one letter, so those of test letters occur in no row of training.
