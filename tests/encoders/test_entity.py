@@ -176,25 +176,27 @@ def test_the_graph_tells_what_the_letters_do_not(tmp_path):
     print(links)
     assert links.metrics["test"]["mrr"] >= 0.5
     recipe, accuracy = mm.load_recipe(tmp_path / "recipe.yaml"), {}
-    for name, one in (("with the graph", recipe), ("without", recipe.without("writer"))):
+    for name, one in (("without", recipe.without("writer")), ("with the graph", recipe)):
         run = mm.fit(one, mm.load(manifest, one), tmp_path / name, verbose=False)
         accuracy[name] = mm.evaluate(run, subsets=False).metrics["house"]["accuracy"]["value"]
     print(f"families: house by letter and graph {accuracy['with the graph']:.3f}, by letter {accuracy['without']:.3f}")
     assert accuracy["with the graph"] >= accuracy["without"] + 0.05
+    # Of the trained model, so that int8 has something to lose.
+    print(export(run, tmp_path / "served", verbose=False).table())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "size", "options"),
-    [("rgcn", "small", {}), ("gat", "small", {}), ("gat", "tiny", {}), ("embedding", "tiny", {"pretrain": "distmult"})],
+    [("rgcn", "tiny", {}), ("gat", "small", {}), ("embedding", "tiny", {"pretrain": "distmult"})],
 )
 def test_exports_equal_the_model(tmp_path, kind, size, options):
-    manifest = make_families(tmp_path, families=18)
+    manifest = make_families(tmp_path, families=12)
     recipe = mm.load_recipe(tmp_path / "recipe.yaml")
     writer = recipe.inputs["writer"].model_copy(update={"encoder": mm.Encoder(kind=kind, size=size, options=options)})
-    training = recipe.training.model_copy(update={"epochs": 6})
+    training = recipe.training.model_copy(update={"epochs": 2})
     recipe = recipe.model_copy(update={"inputs": {**recipe.inputs, "writer": writer}, "training": training})
     run = mm.fit(recipe, mm.load(manifest, recipe), tmp_path / "run", verbose=False)
-    bundle = export(run, tmp_path / "served", int8_max_drop=0.05, verbose=False)
+    bundle = export(run, tmp_path / "served", litert=("float32",), verbose=False)
     assert (bundle.path / "litert" / "writer_vocabulary.json").is_file()
     print(bundle.table())
