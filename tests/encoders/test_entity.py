@@ -1,5 +1,6 @@
 """Entities from training to export: nodes classified, also ones unseen in training; explanations; the run alone."""
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,8 +9,10 @@ from sklearn.linear_model import LogisticRegression
 
 import mm_keras as mm
 from mm_keras.data.catalog.families import HOUSES, make_families
+from mm_keras.encoders import build_encoder
 from mm_keras.exporting.export import export
 from mm_keras.model import build_model
+from mm_keras.registry import ENCODERS, resolve
 from mm_keras.training.knowledge import pretrain_vectors
 from mm_keras.training.learn import learn
 from mm_keras.training.run import Run
@@ -146,6 +149,33 @@ def test_an_embedding_has_one_number(citations):
     assert (card.names["paper"], card.maps["paper"].shape) == (("w3",), (1,))
     assert card.maps["paper"][0] == pytest.approx(card.value - card.start_value, abs=0.01)
     assert abs(card.maps["paper"][0]) > 0.02
+
+
+@pytest.mark.parametrize("kind", ["rgcn", "gat", "embedding"])
+def test_tokens_are_the_entity_and_its_neighbours_and_depths_change_nothing(citations, kind):
+    p = citations[0].preprocessors["paper"]
+    spec = citation_recipe(kind=kind, size="small").inputs["paper"]
+    ids = np.array([[3], [0], [8]], np.int32)
+    keras.utils.set_random_seed(5)
+    whole = build_encoder("paper", spec, p.tensor)(ids)
+    keras.utils.set_random_seed(5)
+    inputs = keras.Input((1,), dtype="int32")
+    walk = resolve(ENCODERS["entity"][kind])(inputs, spec.encoder, p.tensor)
+    before = keras.Model(inputs, walk.send(None))
+    state = {k: keras.Input(t.shape[1:], dtype=t.dtype, name=k) for k, t in before.output.items()}
+    with pytest.raises(StopIteration) as end:
+        walk.send(state)
+    stepwise = keras.Model(state, end.value.value)(before(ids))
+    for name in ("tokens", "mask", "embedding"):
+        np.testing.assert_allclose(stepwise[name], whole[name], rtol=1e-5, atol=1e-6)
+    tokens, mask = np.asarray(whole["tokens"]), np.asarray(whole["mask"])
+    if kind == "embedding":
+        assert (tokens.shape, mask.tolist()) == ((3, 1, 64), [[1]] * 3)
+        return
+    counts = [1 + len(p.neighbours(3)), 0, 1 + len(p.neighbours(8))]
+    assert mask.shape == (3, 1 + spec.neighbours)
+    np.testing.assert_array_equal(mask, np.arange(1 + spec.neighbours)[None] < np.array(counts)[:, None])
+    np.testing.assert_array_equal(np.abs(tokens).max(axis=-1) > 0, mask > 0)
 
 
 def test_families_hold_what_they_say(tmp_path):
