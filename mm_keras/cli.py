@@ -121,6 +121,21 @@ def export(
 
 
 @app.command()
+def link(
+    triples: Annotated[Path, typer.Argument(help="A table of head, relation and tail: CSV, TSV, JSONL or Parquet.")],
+    out: Annotated[Path, typer.Option(help="Folder for metrics.json, ranks and vectors.")],
+    method: Annotated[str, typer.Option(help="transe or distmult.")] = "transe",
+    dim: Annotated[int, typer.Option(help="Length of the vectors.")] = 32,
+    epochs: Annotated[int, typer.Option(help="Passes over the training triples.")] = 100,
+    seed: Annotated[int, typer.Option(help="Of split and training.")] = 0,
+):
+    """Learn vectors of a knowledge graph, and rank its held-out triples."""
+    found = _package().link_prediction(triples, out, method=method, dim=dim, epochs=epochs, seed=seed)
+    console.print(escape(repr(found)))
+    console.print(escape(str(out / "metrics.json")))
+
+
+@app.command()
 def inspect(place: Annotated[Path, typer.Argument(help="A run folder or an exported bundle.")]):
     """Say what a run or a bundle holds."""
     if (place / "run.json").is_file():

@@ -31,6 +31,11 @@ ENCODERS = {
         "transformer": "mm_keras.encoders.feature_transformer:build_tabular_transformer",
     },
     "vector": {"mlp": "mm_keras.encoders.vector:build_vector_mlp"},
+    "entity": {
+        "rgcn": "mm_keras.encoders.entity:build_entity_rgcn",
+        "gat": "mm_keras.encoders.entity:build_entity_gat",
+        "embedding": "mm_keras.encoders.entity:build_entity_embedding",
+    },
 }
 
 FUSIONS = {
@@ -65,6 +70,7 @@ FUSION_OPTIONS = {kind: {} for kind in FUSIONS} | {
     "experts": {"num_experts": 4},
 }
 
+_ENTITY = {"pretrain": ("", "transe", "distmult"), "pretrain_epochs": 100, "dim": 32, "forget": 0.3}
 ENCODER_OPTIONS = {(modality, kind): {} for modality, kinds in ENCODERS.items() for kind in kinds} | {
     ("text", "ngrams"): {"longest": 5},
     ("image", "vit"): {"patch": 0},
@@ -73,6 +79,9 @@ ENCODER_OPTIONS = {(modality, kind): {} for modality, kinds in ENCODERS.items() 
     ("tabular", "transformer"): {
         "numbers": ("linear", "periodic", "piecewise"), "frequencies": 16, "sigma": 0.1, "bins": 16,
     },
+    ("entity", "rgcn"): {**_ENTITY, "bases": 4},
+    ("entity", "gat"): {**_ENTITY, "num_heads": 4},
+    ("entity", "embedding"): _ENTITY,
 }  # fmt: skip
 
 TASKS = {
@@ -86,6 +95,7 @@ PREPROCESSORS = {
     "audio": "mm_keras.preprocessing.audio:AudioPreprocessor",
     "tabular": "mm_keras.preprocessing.tabular:TabularPreprocessor",
     "vector": "mm_keras.preprocessing.vector:VectorPreprocessor",
+    "entity": "mm_keras.preprocessing.entity:EntityPreprocessor",
 }
 
 

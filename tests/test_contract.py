@@ -13,18 +13,30 @@ from conftest import build_run, five_input_examples, five_input_recipe, png_byte
 
 import mm_keras.recipe as parts
 from mm_keras.model import build_model, logits_model
-from mm_keras.recipe import TensorInfo
+from mm_keras.recipe import Graph, TensorInfo
 from mm_keras.registry import ENCODERS, FUSIONS, resolve
 from mm_keras.tasks import build_task
 
+# Neighbours of the entities 0 to 6.
+RING = np.array([[0, 0, 0], [2, 3, 6], [1, 3, 0], [4, 1, 2], [5, 3, 0], [6, 4, 1], [1, 5, 0]], np.int32)
+GRAPH = Graph(
+    neighbours=RING,
+    relations=np.where(RING, (RING + np.arange(7)[:, None]) % 4 + 1, 0).astype(np.int32),
+    relation_count=5,
+    numbers=np.linspace(-1, 1, 28, dtype=np.float32).reshape(7, 4) * (np.arange(7) > 0)[:, None],
+    tokens=(np.arange(28, dtype=np.int32).reshape(7, 4) * (np.arange(7) > 0)[:, None]) % 9,
+    token_count=9,
+)
 TENSORS = {
     "photo": TensorInfo(shape=(12, 10, 3)),
     "title": TensorInfo(shape=(6,), dtype="int32", vocabulary_size=40),
     "voice": TensorInfo(shape=(20, 8)),
     "facts": TensorInfo(shape=(7,), groups=(2, 2, 3), numeric=2),
     "features": TensorInfo(shape=(5,)),
+    "place": TensorInfo(shape=(1,), dtype="int32", vocabulary_size=7, graph=GRAPH),
 }
 MODALITY = {"photo": "image", "title": "text", "voice": "audio", "facts": "tabular", "features": "vector"}
+MODALITY["place"] = "entity"
 FIRST = {name: next(iter(ENCODERS[kind])) for name, kind in MODALITY.items()}
 
 
@@ -74,6 +86,7 @@ def build(fusion, encoders, policy="float32"):
         "voice": parts.Audio,
         "facts": lambda **k: parts.Tabular(numeric=["a", "b"], categorical=["c"], **k),
         "features": parts.Vector,
+        "place": lambda **k: parts.Entity(triples="ring.csv", neighbours=3, **k),
     }
     recipe = parts.Recipe(
         inputs={n: kinds[n](encoder={"size": "tiny", **as_fields(encoders[n])}) for n in TENSORS},
@@ -109,6 +122,7 @@ def batch(rows, seed=0):
     rng = np.random.default_rng(seed)
     tensors = {n: rng.uniform(0.05, 1, (rows, *t.shape)).astype(np.float32) for n, t in TENSORS.items()}
     tensors["title"] = rng.integers(1, 40, (rows, 6)).astype(np.int32)
+    tensors["place"] = rng.integers(1, 7, (rows, 1)).astype(np.int32)
     tensors["features"] = rng.normal(size=(rows, 5)).astype(np.float32)
     for row in range(rows):
         tensors["title"][row, rng.integers(1, 7) :] = 0
@@ -173,7 +187,7 @@ def without_each(rows):
 
 def test_every_input_matters(case):
     for task, got in run(case[0], without_each(4)).items():
-        whole, *others = np.split(got, 6)
+        whole, *others = np.split(got, 1 + len(TENSORS))
         assert [n for n, y in zip(TENSORS, others, strict=True) if np.abs(y - whole).max() < 1e-4] == [], task
 
 
@@ -217,13 +231,13 @@ def test_a_stored_model_gives_the_same_numbers(case, tmp_path):
 
 
 def test_no_subset_of_inputs_gives_nan(case):
-    subsets = [names for count in range(6) for names in itertools.combinations(TENSORS, count)]
+    subsets = [names for count in range(len(TENSORS)) for names in itertools.combinations(TENSORS, count)]
     tensors = batch(len(subsets))
     for row, names in enumerate(subsets):
         for name in names:
             tensors[name][row] = 0
     got = run(case[0], tensors)
-    assert len(subsets) == 32
+    assert len(subsets) == 2 ** len(TENSORS) - 1
     assert all(np.isfinite(y).all() for y in got.values())
     with unchanged(case[0]):  # in training too, where normalisation sees the blanks
         assert all(np.isfinite(y).all() for y in case[0](tensors, training=True).values())
@@ -267,7 +281,7 @@ def test_a_seed_repeats_the_initial_weights(fusion, title):
     weights = []
     for _ in range(2):
         keras.utils.set_random_seed(7)
-        weights.append(build_model(recipe, TENSORS, tasks).get_weights())
+        weights.append(build_model(recipe, {n: TENSORS[n] for n in recipe.inputs}, tasks).get_weights())
     for one, other in zip(*weights, strict=True):
         np.testing.assert_array_equal(one, other)
 

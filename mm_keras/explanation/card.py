@@ -90,7 +90,7 @@ def _table(panel, values, weight):
     return {"bars": parts, "zero": zero, "left_out": len(values) - len(rows), **shade}
 
 
-VIEWS = {"image": _image, "text": _text, "audio": _audio, "tabular": _table, "vector": _table}
+VIEWS = {"image": _image, "text": _text, "audio": _audio, "tabular": _table, "vector": _table, "entity": _table}
 
 
 def _png(pixels):

@@ -26,7 +26,8 @@ class Explanation:
         scores: `{input: Shapley value}`; they sum to `value - base_value`. A missing input scores 0.
         score_errors: `{input: standard error}` of the scores; 0 where they are exact (up to 8 inputs).
         maps: `{input: signed array}`: picture `(height, width)`, text `(tokens,)`, sound `(mels, frames)`, lowest band
-            first, table `(columns,)`, vector `(features,)`. Zero where the input is missing.
+            first, table `(columns,)`, vector `(features,)`, entity `(1 + neighbours,)`, itself first. Zero where the
+            input is missing.
         start_value: The output that the maps are measured from, or `None` when the method keeps no such sum. Not
             `base_value`: along the way of integrated gradients the present inputs count as present.
         panels: `{input: Panel}`: what the model saw.

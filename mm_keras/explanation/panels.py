@@ -16,10 +16,10 @@ class Panel:
         kind: The modality.
         missing: Whether the input was blank.
         drawn: What the preprocessor's `draw` returns: uint8 `(height, width, 3 or 4)`, WordPieces, log-mel
-            `(mels, frames)`, `{field: value}`, or a float array in the features' units.
-        names: Of the parts that have one: WordPieces, characters, fields or features.
+            `(mels, frames)`, `{field: value}`, a float array in the features' units, or an entity's name.
+        names: Of the parts that have one: WordPieces, characters, fields, features or entities.
         is_spelt: Whether the names are the characters of a text as it was written, white space too.
-        shown: Text of the parts' values in their own units, for tables and vectors.
+        shown: Text of the parts' values in their own units, for tables and vectors; of entities, the relation.
         seconds: Length of a sound, as the model hears it.
         hertz: Middle of each mel band, of a sound.
         sound: WAV bytes of what the model heard: mono, resampled, cut or padded.
@@ -78,8 +78,21 @@ def _vector(preprocessor, tensor, attribution, raw):
     return attribution, {"names": tuple(columns), "shown": shown}
 
 
+def _entity(preprocessor, tensor, attribution, raw):
+    own, neighbours = attribution[0].sum(), preprocessor.neighbours(int(tensor[0]))
+    name = preprocessor.draw(tensor)
+    if len(attribution) == 1:
+        return np.array([own]), {"names": (name,), "shown": ("itself",)}
+    # What comes from a neighbour's own neighbours comes through it.
+    most = preprocessor.spec.neighbours
+    further = attribution[1 + most :].reshape(-1, most, attribution.shape[-1]) if len(attribution) > 1 + most else 0
+    values = attribution[1 : 1 + most].sum(axis=-1) + np.sum(further, axis=(1, 2) if np.ndim(further) else None)
+    names, shown = zip(*neighbours, strict=True) if neighbours else ((), ())
+    return np.array([own, *values[: len(neighbours)]]), {"names": (name, *names), "shown": ("itself", *shown)}
+
+
 # {modality: function(preprocessor, tensor, attribution, raw) -> (map, fields of its Panel)}
-PANELS = {"image": _image, "text": _text, "audio": _audio, "tabular": _tabular, "vector": _vector}
+PANELS = {"image": _image, "text": _text, "audio": _audio, "tabular": _tabular, "vector": _vector, "entity": _entity}
 
 
 def make_panel(preprocessor, tensor, attribution, raw):
@@ -93,7 +106,8 @@ def make_panel(preprocessor, tensor, attribution, raw):
 
     Returns:
         `(map, Panel)`: the map is `(height, width)` for a picture, `(tokens,)` for a text, or `(characters,)` when its
-        tokens are bytes, `(mels, frames)` for a sound, `(columns,)` for a table and `(features,)` for a vector.
+        tokens are bytes, `(mels, frames)` for a sound, `(columns,)` for a table, `(features,)` for a vector, and for an
+        entity itself and then its neighbours.
     """
     kind = preprocessor.spec.kind
     values, seen = PANELS[kind](preprocessor, tensor, attribution, raw)

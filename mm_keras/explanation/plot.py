@@ -97,7 +97,8 @@ def _plot_table(axes, panel, values, weight):
         axes.set_xlabel(f"the {len(top)} largest of {len(values)}")
 
 
-PLOTS = {"image": _plot_image, "audio": _plot_audio, "tabular": _plot_table, "vector": _plot_table}
+PLOTS = {"image": _plot_image, "audio": _plot_audio}
+PLOTS |= dict.fromkeys(("tabular", "vector", "entity"), _plot_table)
 
 
 def _plot_text(axes, lines, values, weight, characters):

@@ -11,6 +11,7 @@ _TENSORS = {
     "audio": ("frame", "mel"),
     "tabular": ("feature",),
     "vector": ("feature",),
+    "entity": ("id",),
 }
 _MEANING = {
     "image": "pixels in [0, 1]; all zeros when the picture is missing",
@@ -22,6 +23,7 @@ _MEANING = {
     "tabular": "per number (x - mean) / deviation and 1, or 0 and 0 when missing; per category one-hot, unknown first, "
     "all zeros when missing",
     "vector": "(x - mean) / deviation; all zeros when missing",
+    "entity": "number of the entity in the vocabulary; 0 when it is missing or unknown",
 }
 
 
@@ -87,6 +89,8 @@ def _raw_meaning(p, field):
         return f"text in UTF-8; its first {spec.length} {'bytes' if p.is_bytes else 'WordPieces'}"
     if spec.kind == "vector":
         return f"{p.tensor.shape[0]} numbers, in the units of the training rows"
+    if spec.kind == "entity":
+        return f"name of one of the graph's {p.tensor.vocabulary_size - 1} entities"
     column = {f: c for c, f in spec.fields().items()}[field]
     if field in p.numeric:
         return f"{column}: a number, in the unit of the training rows (mean {p.state['mean'][field]:.6g})"
@@ -96,6 +100,8 @@ def _raw_meaning(p, field):
 def _settings(p):
     """Returns what a client needs to compute the model tensor by itself: the recipe's part and what was learned."""
     training_only = {"encoder", "flip", "shift", "shift_ms", "mask"}
+    if p.spec.kind == "entity":
+        return {}  # the id is all; the graph is inside the model
     settings = p.spec.model_dump(mode="json", exclude={"kind", "column", "columns", "prefix", *training_only})
     if p.spec.kind == "audio":
         settings |= {"samples": p.samples, "window": p.window, "hop": p.hop, "fft": p.fft}

@@ -8,19 +8,21 @@ import yaml
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from mm_keras.errors import RecipeError
-from mm_keras.recipe.inputs import Audio, Encoder, Image, Input, Positive, Share, Tabular, Text, Vector
+from mm_keras.recipe.inputs import Audio, Encoder, Entity, Image, Input, Positive, Share, Tabular, Text, Vector
 from mm_keras.recipe.names import RESERVED, can_be_served
 from mm_keras.recipe.options import Option, check_options
 from mm_keras.recipe.outer import WIDTHS, factor_size
 from mm_keras.recipe.part import FrozenDict, Part, describe, name_or_part
-from mm_keras.recipe.tensors import TensorInfo
+from mm_keras.recipe.tensors import Graph, TensorInfo
 from mm_keras.registry import FUSION_OPTIONS, FUSIONS, nearest
 
 __all__ = [
     "Audio",
     "Classification",
     "Encoder",
+    "Entity",
     "Fusion",
+    "Graph",
     "Image",
     "Recipe",
     "Regression",

@@ -2,6 +2,7 @@
 
 from mm_keras.preprocessing import build_preprocessor
 from mm_keras.tasks import build_task
+from mm_keras.training.knowledge import pretrain_vectors
 
 
 def learn(recipe, data):
@@ -16,7 +17,11 @@ def learn(recipe, data):
     for name, preprocessor in preprocessors.items():
         if name in data.vectors:
             preprocessor.state["columns"] = data.vectors[name]
+        if name in data.graphs:
+            preprocessor.state |= data.graphs[name]
         preprocessor.adapt(train.cells[name])
+        if recipe.inputs[name].kind == "entity":
+            preprocessor.vectors = pretrain_vectors(recipe.inputs[name], preprocessor.state, recipe.training.seed)
     tasks = {name: build_task(name, spec) for name, spec in recipe.tasks.items()}
     for name, task in tasks.items():
         task.adapt(train.labels[name], data.classes.get(name))

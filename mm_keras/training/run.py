@@ -74,7 +74,10 @@ class Run:
             if self.tasks[name].is_categorical:
                 tasks[name] = spec.model_copy(update={"classes": tuple(self.tasks[name].classes)})
         recipe = self.recipe.model_copy(update={"inputs": inputs, "tasks": tasks})
-        return load(source, recipe, lengths=lengths, **options)
+        # The graph that the model holds, not what its tables have become.
+        entities = {n: p.state for n, p in self.preprocessors.items() if p.spec.kind == "entity"}
+        graphs = {n: {k: state[k] for k in ("triples", "features")} for n, state in entities.items()}
+        return load(source, recipe, lengths=lengths, graphs=graphs, **options)
 
     def rows(self, split):
         """Returns the `Rows` of one split, as they were when the run was trained."""
@@ -96,6 +99,10 @@ class Run:
         return {n: t.numpy() for n, t in tensors.items()}, {n: ok.numpy() for n, ok in fine.items()}
 
 
+# What is stored as a file of its own, an entry a line.
+LISTS = ("vocabulary", "classes", "relations", "triples", "features", "neighbours", "words")
+
+
 def save_assets(folder, recipe, preprocessors, tasks):
     """Writes the recipe and everything learned from the training rows, as files a person can read."""
     folder = Path(folder)
@@ -104,9 +111,10 @@ def save_assets(folder, recipe, preprocessors, tasks):
         for name, part in parts.items():
             place = folder / "assets" / room / name
             place.mkdir(parents=True, exist_ok=True)
-            lists = {k: v for k, v in part.state.items() if k in ("vocabulary", "classes")}
-            for key, words in lists.items():
-                (place / f"{key}.json").write_text(json.dumps(words, ensure_ascii=False, indent=0), encoding="utf-8")
+            lists = {k: v for k, v in part.state.items() if k in LISTS}
+            for key, lines in lists.items():
+                text = ",\n".join(json.dumps(line, ensure_ascii=False) for line in lines)
+                (place / f"{key}.json").write_text(f"[\n{text}\n]", encoding="utf-8")
             rest = {k: v for k, v in part.state.items() if k not in lists}
             (place / "state.json").write_text(json.dumps(rest, ensure_ascii=False, indent=1), encoding="utf-8")
 
