@@ -24,6 +24,13 @@ FUSIONS = {
     "concat": "mm_keras.fusion.concat:ConcatFusion",
     "gated": "mm_keras.fusion.gated:GatedFusion",
     "self_attention": "mm_keras.fusion.self_attention:SelfAttentionFusion",
+    "cross_attention": "mm_keras.fusion.tokens:CrossAttentionFusion",
+    "bottleneck": "mm_keras.fusion.tokens:BottleneckFusion",
+    "perceiver": "mm_keras.fusion.tokens:PerceiverFusion",
+    "token_transformer": "mm_keras.fusion.tokens:TokenTransformerFusion",
+    "graph_attention": "mm_keras.fusion.graph_attention:GraphAttentionFusion",
+    "mmtm": "mm_keras.fusion.structure:MMTMFusion",
+    "central": "mm_keras.fusion.structure:CentralFusion",
     "decision_mean": "mm_keras.fusion.decision:DecisionMean",
     "decision_product": "mm_keras.fusion.decision:DecisionProduct",
     "decision_weighted": "mm_keras.fusion.decision:DecisionWeighted",
@@ -31,7 +38,15 @@ FUSIONS = {
 
 # Settings of one kind alone, `{name: default}`, so that a recipe is checked without Keras. Every entry of the house
 # stands here, with {} when it has none; a kind that a user adds checks its own.
-FUSION_OPTIONS = {kind: {} for kind in FUSIONS} | {"self_attention": {"num_heads": 4}}
+FUSION_OPTIONS = {kind: {} for kind in FUSIONS} | {
+    "self_attention": {"num_heads": 4},
+    "cross_attention": {"num_heads": 4, "layers": 1},
+    "bottleneck": {"num_heads": 4, "layers": 2, "bottlenecks": 4},
+    "perceiver": {"num_heads": 4, "layers": 2, "latents": 8},
+    "token_transformer": {"num_heads": 4, "layers": 2},
+    "graph_attention": {"num_heads": 4, "layers": 2},
+    "mmtm": {"reduction": 4},
+}
 
 ENCODER_OPTIONS = {(modality, kind): {} for modality, kinds in ENCODERS.items() for kind in kinds}
 
