@@ -31,7 +31,7 @@ def masked_softmax(scores, keep):
     """Softmax over the last axis among those that `keep` keeps; zeros where it keeps none.
 
     Args:
-        scores: Float `(..., keys)`.
+        scores: Float `(..., keys)`, of at least two keys: Keras warns of a softmax of one.
         keep: Float, broadcast to `scores`; 1 or 0.
     """
     low = ops.min(scores, axis=-1, keepdims=True) - _MARGIN

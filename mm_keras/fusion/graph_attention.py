@@ -41,19 +41,22 @@ class GraphAttention(layers.Layer):
 
     def build(self, nodes_shape, edges_shape):
         self.kernel = self.add_weight(shape=(nodes_shape[-1], self.units), name="kernel")
-        self.hearer, self.speaker = (
-            self.add_weight(shape=(self.num_heads, self.units // self.num_heads), name=name)
-            for name in ("hearer", "speaker")
-        )
+        if nodes_shape[1] > 1:  # a node alone has nothing to choose
+            self.hearer, self.speaker = (
+                self.add_weight(shape=(self.num_heads, self.units // self.num_heads), name=name)
+                for name in ("hearer", "speaker")
+            )
 
     def call(self, nodes, edges):
         count, width = nodes.shape[1], self.units // self.num_heads
         values = ops.matmul(nodes, ops.cast(self.kernel, nodes.dtype))
         values = ops.reshape(values, (-1, count, self.num_heads, width))
         values = ops.transpose(values, (0, 2, 1, 3))  # (batch, heads, nodes, width)
-        hearer, speaker = (ops.expand_dims(ops.cast(w, values.dtype), -1) for w in (self.hearer, self.speaker))
-        scores = ops.matmul(values, hearer) + ops.transpose(ops.matmul(values, speaker), (0, 1, 3, 2))
-        shares = masked_softmax(ops.leaky_relu(scores, 0.2), ops.expand_dims(ops.cast(edges, values.dtype), 1))
+        shares = ops.expand_dims(ops.cast(edges, values.dtype), 1)  # (batch, heads, nodes, nodes)
+        if count > 1:
+            hearer, speaker = (ops.expand_dims(ops.cast(w, values.dtype), -1) for w in (self.hearer, self.speaker))
+            scores = ops.matmul(values, hearer) + ops.transpose(ops.matmul(values, speaker), (0, 1, 3, 2))
+            shares = masked_softmax(ops.leaky_relu(scores, 0.2), shares)
         heads = ops.transpose(ops.matmul(shares, values), (0, 2, 1, 3))
         return ops.reshape(heads, (-1, count, self.units))
 
