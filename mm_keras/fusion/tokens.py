@@ -186,7 +186,7 @@ class BottleneckFusion(_TokenFusion):
 
     def _build_blocks(self):
         self.start = self.add_weight(
-            shape=(self.bottlenecks, self.units), initializer=keras.initializers.RandomNormal(stddev=0.02), name="start"
+            shape=(self.bottlenecks, self.units), initializer=keras.initializers.RandomNormal(stddev=1.0), name="start"
         )
         for depth in range(self.layers):
             for i in range(len(self.names)):
@@ -249,7 +249,7 @@ class PerceiverFusion(_TokenFusion):
 
     def _build_blocks(self):
         self.start = self.add_weight(
-            shape=(self.latents, self.units), initializer=keras.initializers.RandomNormal(stddev=0.02), name="start"
+            shape=(self.latents, self.units), initializer=keras.initializers.RandomNormal(stddev=1.0), name="start"
         )
         for depth in range(self.layers):
             self._add_block(f"read_{depth}")
