@@ -5,7 +5,6 @@ from keras import layers, ops
 
 from mm_keras.fusion.attention import AttentionBlock, TokenSequences, check_heads, mean_of_heard
 
-
 class _TokenFusion(layers.Layer):
     level = "tokens"
 
@@ -28,6 +27,11 @@ class _TokenFusion(layers.Layer):
         block = AttentionBlock(self.num_heads, self.dropout, dtype=self.dtype_policy, name=f"block_{key}")
         block.build((None, None, self.units), (None, None, self.units))
         self.blocks[key] = block
+
+    def _add_start(self, count):
+        # At the scale of the projected tokens: smaller ones beside them would be lost in int8.
+        unit = keras.initializers.RandomNormal(stddev=1.0)
+        self.start = self.add_weight(shape=(count, self.units), initializer=unit, name="start")
 
     def call(self, embeddings, present, tokens, masks, training=False):
         x, keep = self.sequences(embeddings, present, tokens, masks)
@@ -185,9 +189,7 @@ class BottleneckFusion(_TokenFusion):
         self.bottlenecks = bottlenecks
 
     def _build_blocks(self):
-        self.start = self.add_weight(
-            shape=(self.bottlenecks, self.units), initializer=keras.initializers.RandomNormal(stddev=1.0), name="start"
-        )
+        self._add_start(self.bottlenecks)
         for depth in range(self.layers):
             for i in range(len(self.names)):
                 self._add_block(f"{depth}_{i}")
@@ -248,9 +250,7 @@ class PerceiverFusion(_TokenFusion):
         self.latents = latents
 
     def _build_blocks(self):
-        self.start = self.add_weight(
-            shape=(self.latents, self.units), initializer=keras.initializers.RandomNormal(stddev=1.0), name="start"
-        )
+        self._add_start(self.latents)
         for depth in range(self.layers):
             self._add_block(f"read_{depth}")
             self._add_block(f"think_{depth}")
