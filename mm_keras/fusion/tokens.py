@@ -5,6 +5,7 @@ from keras import layers, ops
 
 from mm_keras.fusion.attention import AttentionBlock, TokenSequences, check_heads, mean_of_heard
 
+
 class _TokenFusion(layers.Layer):
     level = "tokens"
 
