@@ -52,6 +52,13 @@ FUSIONS = {
     "bilinear": "mm_keras.fusion.tensor:BilinearFusion",
     "experts": "mm_keras.fusion.experts:ExpertsFusion",
     "self_attention": "mm_keras.fusion.self_attention:SelfAttentionFusion",
+    "token_transformer": "mm_keras.fusion.tokens:TokenTransformerFusion",
+    "cross_attention": "mm_keras.fusion.tokens:CrossAttentionFusion",
+    "bottleneck": "mm_keras.fusion.tokens:BottleneckFusion",
+    "perceiver": "mm_keras.fusion.tokens:PerceiverFusion",
+    "graph_attention": "mm_keras.fusion.graph_attention:GraphAttentionFusion",
+    "mmtm": "mm_keras.fusion.structure:MMTMFusion",
+    "central": "mm_keras.fusion.structure:CentralFusion",
     "decision_mean": "mm_keras.fusion.decision:DecisionMean",
     "decision_product": "mm_keras.fusion.decision:DecisionProduct",
     "decision_weighted": "mm_keras.fusion.decision:DecisionWeighted",
@@ -68,6 +75,12 @@ FUSION_OPTIONS = {kind: {} for kind in FUSIONS} | {
     "low_rank": {"rank": 4},
     "bilinear": {"size": 0},
     "experts": {"num_experts": 4},
+    "cross_attention": {"num_heads": 4, "layers": 1},
+    "bottleneck": {"num_heads": 4, "layers": 2, "bottlenecks": 4},
+    "perceiver": {"num_heads": 4, "layers": 2, "latents": 8},
+    "token_transformer": {"num_heads": 4, "layers": 2},
+    "graph_attention": {"num_heads": 4, "layers": 2},
+    "mmtm": {"reduction": 4},
 }
 
 _ENTITY = {"pretrain": ("", "transe", "distmult"), "pretrain_epochs": 100, "dim": 32, "forget": 0.3}

@@ -28,64 +28,48 @@ def build_encoder(name, spec, tensor, **options):
         options: Passed to builders that know them: `unroll=True` for recurrent encoders that must convert.
     """
     inputs = keras.Input(tensor.shape, dtype=tensor.dtype, name=f"{name}_tensor")
-    built = _begin(inputs, spec, tensor, options)
-    if inspect.isgenerator(built):
-        sent = None
-        while True:
-            try:
-                sent = built.send(sent)
-            except StopIteration as end:
-                built = end.value
-                break
-    return keras.Model(inputs, built, name=f"{name}_encoder")
+    outputs = _walk(_begin(inputs, spec, tensor, options), lambda depth, state: state)
+    return keras.Model(inputs, outputs, name=f"{name}_encoder")
 
 
-def encode_by_depths(name, spec, tensor, x, **options):
-    """Encodes an input depth by depth: a generator for fusions that reach into the encoders.
-
-    Every part between two depths is a model named `<name>_encoder_1`, `<name>_encoder_2`..; the last is
-    `<name>_encoder`. Weights and results are those of `build_encoder` when what is sent is what was yielded.
+def build_encoder_parts(name, spec, tensor, **options):
+    """Returns the same encoder cut at its depths, for fusions that reach into the encoders.
 
     Args:
         name: As in `build_encoder`.
         spec: As in `build_encoder`.
         tensor: As in `build_encoder`.
-        x: The input's symbolic tensor.
         options: As in `build_encoder`.
 
-    Yields:
-        `{"features": .., "mask": ..}` of each depth.
-
     Returns:
-        What the builder returns.
+        A list of models, `<name>_encoder_1`, `<name>_encoder_2`.. and at last `<name>_encoder`, alone when the builder
+        has no depths. The first takes the model tensor, each other the dict that the one before it gives. Run one
+        after the other they are `build_encoder`, with its weights in its order.
     """
-    inputs = keras.Input(tensor.shape, dtype=tensor.dtype, name=f"{name}_tensor")
-    built = _begin(inputs, spec, tensor, options)
+    inputs, parts = keras.Input(tensor.shape, dtype=tensor.dtype, name=f"{name}_tensor"), []
+
+    def cut(depth, state):
+        nonlocal inputs
+        parts.append(keras.Model(inputs, state, name=f"{name}_encoder_{depth}"))
+        inputs = {k: keras.Input(t.shape[1:], dtype=t.dtype, name=k) for k, t in state.items()}
+        return dict(inputs)
+
+    outputs = _walk(_begin(inputs, spec, tensor, options), cut)
+    return [*parts, keras.Model(inputs, outputs, name=f"{name}_encoder")]
+
+
+def _walk(built, visit):
+    """Runs a builder's generator to its end, sending what `visit(depth, state)` returns; returns its result."""
     if not inspect.isgenerator(built):
-        return keras.Model(inputs, built, name=f"{name}_encoder")(x)
-    sent, depth = None, 0
+        return built
+    depth, sent = 0, None
     while True:
         try:
             state = built.send(sent)
         except StopIteration as end:
-            return keras.Model(inputs, end.value, name=f"{name}_encoder")(x)
+            return end.value
         depth += 1
-        x = yield keras.Model(inputs, state, name=f"{name}_encoder_{depth}")(x)
-        inputs = sent = {k: keras.Input(t.shape[1:], dtype=t.dtype, name=f"{k}_{depth}") for k, t in state.items()}
-
-
-def count_depths(spec, tensor):
-    """Returns at how many depths an encoder yields its features."""
-    inputs = keras.Input(tensor.shape, dtype=tensor.dtype)
-    built = _begin(inputs, spec, tensor, {})
-    count, sent = 0, None
-    while inspect.isgenerator(built):
-        try:
-            sent = built.send(sent)
-        except StopIteration:
-            break
-        count += 1
-    return count
+        sent = visit(depth, state)
 
 
 def _begin(inputs, spec, tensor, options):

@@ -202,6 +202,12 @@ class Recipe(Part):
         for name in self.inputs:
             ends = ("", "_encoder", "_present", "_missing", "_tokens")
             yield from ((f"{name}{end}", f"inputs.{name}") for end in ends)
+        # The parts of encoders and of a fusion that reaches into them are numbered.
+        owners = {f"{name}_encoder": f"inputs.{name}" for name in self.inputs} | {"fusion": "the fusion"}
+        for name in (*self.inputs, *self.tasks):
+            stem, _, number = name.rpartition("_")
+            if number.isdigit() and stem in owners:
+                yield name, owners[stem]
         for name in self.tasks:
             yield from ((f"{name}{end}", f"tasks.{name}") for end in ("", "_logits", "_label", "_classes"))
             # The heads of single inputs, which fusions of decisions and auxiliary losses have.

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 import mm_keras.recipe as parts
-from mm_keras.encoders import build_encoder, count_depths
+from mm_keras.encoders import build_encoder, build_encoder_parts
 from mm_keras.recipe import TensorInfo
-from mm_keras.registry import ENCODERS, resolve
+from mm_keras.registry import ENCODERS
 
 RNG = np.random.default_rng(0)
 
@@ -170,18 +170,8 @@ def test_depth_by_depth_is_the_whole_encoder(spec):
     """What a fusion inside the encoders relies on: nothing but the features and the mask crosses a depth."""
     info = SHAPES[spec.kind]
     whole = randomised(build_encoder("x", spec, info))
-    encoder = spec.encoder.model_copy(update={"options": spec.encoder_options})
-    inputs = keras.Input(info.shape, dtype=info.dtype)
-    walk, state, models = resolve(ENCODERS[spec.kind][spec.encoder_kind])(inputs, encoder, info), None, []
-    while True:
-        try:
-            state = walk.send(state)
-        except StopIteration as end:
-            models.append(keras.Model(inputs, end.value))
-            break
-        models.append(keras.Model(inputs, state))
-        inputs = state = {k: keras.Input(t.shape[1:], dtype=t.dtype, name=k) for k, t in state.items()}
-    assert len(models) == 1 + count_depths(spec, info) > 1
+    models = build_encoder_parts("x", spec, info)
+    assert len(models) > 1
     weights = iter(whole.get_weights())
     for model in models:
         model.set_weights([next(weights) for _ in model.weights])

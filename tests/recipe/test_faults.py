@@ -86,6 +86,8 @@ def changed(place, value):
         ("inputs.rating", {"kind": "text"}, "the name 'rating' is used twice, by inputs.rating and by tasks.rating. Rename one."),
         ("inputs.price", {"kind": "text"}, "the name 'price' is used twice, by inputs.price and by inputs.facts.price."),
         ("inputs.photo_encoder", {"kind": "text"}, "the name 'photo_encoder' is used twice, by inputs.photo and by inputs.photo_encoder."),
+        ("inputs.photo_encoder_1", {"kind": "text"}, "'photo_encoder_1' is used twice, by inputs.photo_encoder_1 and by inputs.photo."),
+        ("inputs.fusion_2", {"kind": "text"}, "the name 'fusion_2' is used twice, by inputs.fusion_2 and by the fusion."),
         ("inputs.facts.numeric", ["a b", "a_b"], "the name 'a_b' is used twice, by inputs.facts.a b and by inputs.facts.a_b."),
         ("inputs.facts.numeric", ["facts", "facts!"], "the name 'facts' is used twice, by inputs.facts and by inputs.facts.facts!"),
     ],
