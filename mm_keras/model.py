@@ -1,5 +1,7 @@
 """One recipe -> one plain functional Keras model: inputs, graph, outputs."""
 
+import re
+
 import keras
 
 from mm_keras.encoders import build_encoder, count_depths, encode_by_depths
@@ -83,6 +85,11 @@ def _encode_together(recipe, tensors, inputs, kept, fusion, options):
 
 def _masks(states):
     return {n: s.get("mask") for n, s in states.items()}
+
+
+def encoder_parts(model, name):
+    """Returns the models that one input's encoder is made of, in order; one, unless a fusion reaches into it."""
+    return [layer for layer in model.layers if re.fullmatch(rf"{name}_encoder(_\d+)?", layer.name)]
 
 
 def logits_model(model, tasks):

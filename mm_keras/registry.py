@@ -9,7 +9,10 @@ import importlib
 
 # The first entry of each modality is its default.
 ENCODERS = {
-    "image": {"cnn": "mm_keras.encoders.image:build_image_cnn"},
+    "image": {
+        "cnn": "mm_keras.encoders.image:build_image_cnn",
+        "backbone": "mm_keras.encoders.backbones:build_image_backbone",
+    },
     "text": {
         "transformer": "mm_keras.encoders.text:build_text_transformer",
         "gru": "mm_keras.encoders.text:build_text_gru",
@@ -33,7 +36,9 @@ FUSIONS = {
 # stands here, with {} when it has none; a kind that a user adds checks its own.
 FUSION_OPTIONS = {kind: {} for kind in FUSIONS} | {"self_attention": {"num_heads": 4}}
 
-ENCODER_OPTIONS = {(modality, kind): {} for modality, kinds in ENCODERS.items() for kind in kinds}
+ENCODER_OPTIONS = {(modality, kind): {} for modality, kinds in ENCODERS.items() for kind in kinds} | {
+    ("image", "backbone"): {"name": "MobileNetV2", "alpha": 1.0},
+}
 
 TASKS = {
     "classification": "mm_keras.tasks.classification:ClassificationTask",
