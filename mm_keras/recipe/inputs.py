@@ -108,6 +108,10 @@ class Text(_Input):
             tenth, and gives fewer when not so many occur twice; every character of the texts is kept whatever it is,
             alone and as part of a word.
         remove: RE2 pattern deleted from the text before it is split.
+        vectors: File of word vectors, in the text format of GloVe and word2vec. Words that have one stay whole, and
+            half of `vocabulary_size` is for them; WordPieces spell the others.
+        train_vectors: Whether the vectors are trained on. Defaults to `False`: of few rows, words that do not occur
+            would be left behind by those that do.
         encoder: Name or `Encoder`.
     """
 
@@ -116,6 +120,19 @@ class Text(_Input):
     length: Positive = 64
     vocabulary_size: Annotated[int, Field(ge=16)] = 8000
     remove: str | None = None
+    vectors: str | None = None
+    train_vectors: bool = False
+
+    @model_validator(mode="after")
+    def _vectors_fit(self):
+        if self.train_vectors and not self.vectors:
+            raise ValueError("`train_vectors` needs `vectors`, a file of them.")
+        if self.vectors and self.encoder.weights:
+            raise ValueError(
+                "takes `vectors` or the encoder's `weights`, which bring their own vocabulary. "
+                f"Received: vectors={self.vectors!r}, weights={self.encoder.weights!r}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _pattern_compiles(self):

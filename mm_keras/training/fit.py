@@ -134,7 +134,7 @@ class Trainer:
         keras.config.set_dtype_policy(recipe.training.precision)
         try:
             self.model = build_model(recipe, {n: p.tensor for n, p in preprocessors.items()}, tasks)
-            self.starts = start_encoders(recipe, self.model)
+            self.starts = start_encoders(recipe, self.model, preprocessors)
             self.network, self.heads = with_auxiliary(recipe, self.model, tasks)
         finally:
             keras.config.set_dtype_policy(policy)

@@ -1,11 +1,13 @@
 """Encoders that start from weights learned elsewhere, and what of them is trained, how fast."""
 
+import warnings
 from pathlib import Path
 
 import keras
 
 from mm_keras.encoders.backbones import make_network
 from mm_keras.encoders.blocks import split_blocks
+from mm_keras.encoders.text import PieceVectors
 from mm_keras.errors import RecipeError
 from mm_keras.model import encoder_parts
 from mm_keras.registry import ENCODER_OPTIONS, nearest
@@ -79,12 +81,13 @@ def source_input(name, spec, inputs):
     return chosen
 
 
-def start_encoders(recipe, model):
+def start_encoders(recipe, model, preprocessors):
     """Gives encoders the weights that the recipe names, and freezes what is not to be trained.
 
     Args:
         recipe: A `Recipe`.
         model: Its model, new; changed in place.
+        preprocessors: `{input: preprocessor}`, adapted.
 
     Returns:
         Lines that tell a person what was done.
@@ -94,12 +97,14 @@ def start_encoders(recipe, model):
     """
     lines = []
     for name, spec in recipe.inputs.items():
+        parts = encoder_parts(model, name)
+        if getattr(preprocessors[name], "word_vectors", None) is not None:
+            lines.append(f"{name}: {_give_vectors(parts, preprocessors[name])}")
         if not spec.encoder.weights:
             continue
-        parts = encoder_parts(model, name)
         _load(name, spec, parts)
         carried = _carried(parts)
-        _freeze(name, spec.encoder, carried)
+        freeze(name, spec.encoder, carried)
         counts = [sum(w.shape.num_elements() for w in ws) for ws in _by_trainability(carried)]
         lines.append(f"{name}: starts from {spec.encoder.weights}; {counts[0]:,} weights train, {counts[1]:,} do not")
     return lines
@@ -121,11 +126,33 @@ def _carried(parts):
     return backbones or parts
 
 
+def _give_vectors(parts, preprocessor):
+    vectors, facts = preprocessor.word_vectors, preprocessor.state["vectors"]
+    for layer in (layer for part in parts for layer in part.layers if isinstance(layer, PieceVectors)):
+        layer.vectors.assign(vectors)
+        # Pieces without a vector begin as large as those with one: Keras draws them from +-0.05.
+        layer.embeddings.assign(layer.embeddings * (vectors.std() / (0.05 / 3**0.5)))
+    return (
+        f"{facts['words']:,} of {len(preprocessor.state['vocabulary']):,} pieces are words with a vector of "
+        f"{facts['file']}; they cover {facts['coverage']:.1%} of the training rows' words"
+    )
+
+
 def _by_trainability(parts):
     return (w for p in parts for w in p.trainable_weights), (w for p in parts for w in p.non_trainable_weights)
 
 
-def _freeze(name, encoder, carried):
+def freeze(name, encoder, carried):
+    """Freezes what a recipe does not train; what is frozen runs as in inference.
+
+    Args:
+        name: The input's name.
+        encoder: Its `recipe.Encoder`.
+        carried: `[backbone]`, or the models of an encoder that has none, whose dropout stays as the recipe has it.
+
+    Raises:
+        RecipeError: When there are no more blocks than are to be trained.
+    """
     if encoder.train == "all":
         return
     if carried[0].name != "backbone":
@@ -165,12 +192,14 @@ def _load(name, spec, parts):
     if len(carried) > 1:
         raise RecipeError(f"{place}: this fusion cuts the encoder in {len(carried)}; take the weights of a run folder.")
     try:
-        if source.endswith(".keras"):
-            other = [keras.saving.load_model(source, compile=False)]
-        else:
-            carried[0].load_weights(source)
-            return
-    except (ValueError, OSError, KeyError, TypeError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # "retain their freshly-initialized weights"
+            if source.endswith(".keras"):
+                other = [keras.saving.load_model(source, compile=False)]
+            else:
+                carried[0].load_weights(source)
+                return
+    except (ValueError, OSError, KeyError, TypeError, UserWarning) as error:
         raise RecipeError(
             f"{place}: {source} does not fit {_called(spec)}, whose file is made with `include_top=False`: "
             f"{_first_line(error)}"

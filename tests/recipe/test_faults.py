@@ -48,7 +48,7 @@ def changed(place, value):
         ("inputs.photo", {"kind": "imag"}, "inputs.photo: unknown kind 'imag'. Did you mean 'image'? Known kinds: ['image', "),
         ("tasks.rating", {"kind": "regresion"}, "tasks.rating: unknown kind 'regresion'. Did you mean 'regression'?"),
         ("inputs.title.encoder", "grru", f"inputs.title: `encoder` must be one of {sorted(ENCODERS['text'])} for text. Did you mean 'gru'?"),
-        ("inputs.photo.encoder", {"kind": "gru"}, "inputs.photo: `encoder` must be one of ['cnn'] for image. Received: encoder='gru'"),
+        ("inputs.photo.encoder", {"kind": "gru"}, f"inputs.photo: `encoder` must be one of {sorted(ENCODERS['image'])} for image. Received: encoder='gru'"),
         ("fusion", "self_atention", "fusion.kind: must be one of ['concat', 'decision_mean', "),
         ("fusion", {"kind": "gate"}, "Did you mean 'gated'? Received: 'gate'"),
         ("inputs.photo.encoder", {"size": "smal"}, "inputs.photo.encoder.size: must be 'tiny', 'small' or 'base'. Did you mean 'small'?"),

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from keras import layers
 
 import mm_keras.recipe as parts
 from mm_keras import fit, load, load_run
@@ -19,7 +20,7 @@ from mm_keras.tasks import build_task
 from mm_keras.training.fit import Trainer
 from mm_keras.training.learn import learn
 from mm_keras.training.optimizer import RatedAdamW
-from mm_keras.training.transfer import learning_rates, start_encoders
+from mm_keras.training.transfer import freeze, learning_rates, start_encoders
 
 SMALL = {"name": "MobileNetV2", "alpha": 0.35}
 TENSOR = TensorInfo(shape=(32, 32, 3))
@@ -46,7 +47,7 @@ def started(**encoder):
     """Returns a model with the weights that its recipe names, and its backbone."""
     recipe = photo_recipe(**encoder)
     model = new_model(recipe)
-    start_encoders(recipe, model)
+    start_encoders(recipe, model, {"photo": None})
     return recipe, model, model.get_layer("photo_encoder").get_layer("backbone")
 
 
@@ -82,6 +83,7 @@ def train(recipe, model, count=3):
     model.compile(
         RatedAdamW(0.01, rates=learning_rates(recipe, model, model.trainable_variables)),
         {"breed": "sparse_categorical_crossentropy"},
+        run_eagerly=True,  # three steps are done before they would be compiled
     )
     for rows in range(8, 8 + count):
         model.train_on_batch(batch(rows), {"breed": np.arange(rows) % 2})
@@ -105,33 +107,34 @@ def test_a_frozen_backbone_does_not_move_and_runs_as_in_inference(elsewhere, tmp
 
 
 def test_dropout_inside_a_frozen_network_is_off_too():
-    recipe = photo_recipe(options={"name": "EfficientNetB0"}, weights="imagenet", train="none")
-    model = new_model(recipe)
-    backbone = model.get_layer("photo_encoder").get_layer("backbone")
-    from mm_keras.training.transfer import _freeze
-
-    pixels = 255 * batch(2)["photo"]
-    rng = np.random.default_rng(0)
-    backbone.set_weights([w + np.abs(rng.normal(0, 0.2, w.shape)).astype(w.dtype) for w in backbone.get_weights()])
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((6,))
+    x = layers.Dropout(0.5)(layers.BatchNormalization()(layers.Dense(8)(inputs)))
+    backbone = keras.Model(inputs, layers.Dropout(0.3)(layers.Dense(4)(x)), name="backbone")
+    x = np.random.default_rng(0).normal(size=(5, 6)).astype(np.float32)
+    still = np.asarray(backbone(x, training=False))
     kept = backbone.get_weights()
-    still = np.asarray(backbone(pixels, training=False))
-    assert np.abs(np.asarray(backbone(pixels, training=True)) - still).max() > 1e-3
+    assert np.abs(np.asarray(backbone(x, training=True)) - still).max() > 0.1
     backbone.set_weights(kept)
-    _freeze("photo", recipe.inputs["photo"].encoder, [backbone])
-    np.testing.assert_array_equal(backbone(pixels, training=True), still)
-    again = type(backbone).from_config(backbone.get_config())
+    freeze("photo", parts.Encoder(weights="runs/a", train="none"), [backbone])
+    np.testing.assert_array_equal(backbone(x, training=True), still)
+    again = keras.Model.from_config(backbone.get_config())
     again.set_weights(kept)
-    np.testing.assert_array_equal(again(pixels, training=True), still)
+    np.testing.assert_array_equal(again(x, training=True), still)
+
+
+def weights_of(block):
+    return [w for layer in block for w in layer.weights]
 
 
 def test_only_the_last_blocks_move(elsewhere):
     recipe, model, backbone = started(weights=str(elsewhere[0] / "net.keras"), train="last", blocks=2)
     blocks = split_blocks(backbone)
-    before = [[w.numpy() for layer in block for w in layer.weights] for block in blocks]
+    before = [[w.numpy() for w in weights_of(block)] for block in blocks]
     train(recipe, model)
     moved = [
-        [not np.array_equal(w.numpy(), old) for w, old in zip((w for layer in b for w in layer.weights), olds, strict=True)]
-        for b, olds in zip(blocks, before, strict=True)
+        [not np.array_equal(w.numpy(), old) for w, old in zip(weights_of(block), olds, strict=True)]
+        for block, olds in zip(blocks, before, strict=True)
     ]
     assert not any(m for block in moved[:-2] for m in block)
     # Moving statistics of the last blocks too: they are in training.
@@ -162,7 +165,7 @@ def test_the_rate_of_the_backbone_is_smaller_by_its_factor(elsewhere):
 def test_the_download_says_what_to_do_without_a_network(tmp_path, monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # a machine that has a network shall fail as well
     monkeypatch.setattr("keras.src.utils.file_utils.config.keras_home", lambda: str(tmp_path))
-    with pytest.raises(RecipeError, match=r"inputs.photo.encoder.weights: the weights of MobileNetV2 could not be down"):
+    with pytest.raises(RecipeError, match="the weights of MobileNetV2 could not be down"):
         started(weights="imagenet")
 
 
@@ -193,7 +196,7 @@ def test_weights_that_are_absent_or_do_not_fit(tmp_path, monkeypatch, weights, s
 
 
 def test_fewer_blocks_than_there_are(elsewhere):
-    with pytest.raises(RecipeError, match="`blocks` must be less than the 19 that it has. Received: 19"):
+    with pytest.raises(RecipeError, match="`blocks` must be less than the 19 that it has"):
         started(weights=str(elsewhere[0] / "net.keras"), train="last", blocks=19)
 
 
@@ -263,7 +266,8 @@ def test_the_new_run_needs_nothing_of_the_first(first_run, digits_folder, tmp_pa
     again = load_run(run.folder)
     example = run.example(run.rows("test").ids[0])
     tensors, _ = again.encode([example])
-    np.testing.assert_array_equal(again.model(tensors, training=False)["digit"], run.model(tensors, training=False)["digit"])
+    expected = run.model(tensors, training=False)["digit"]
+    np.testing.assert_array_equal(again.model(tensors, training=False)["digit"], expected)
 
 
 @pytest.mark.parametrize(
