@@ -12,11 +12,13 @@ ENCODERS = {
     "image": {
         "cnn": "mm_keras.encoders.image:build_image_cnn",
         "backbone": "mm_keras.encoders.backbones:build_image_backbone",
+        "hub": "mm_keras.encoders.hub:build_image_hub",
     },
     "text": {
         "transformer": "mm_keras.encoders.text:build_text_transformer",
         "gru": "mm_keras.encoders.text:build_text_gru",
         "cnn": "mm_keras.encoders.text:build_text_cnn",
+        "hub": "mm_keras.encoders.hub:build_text_hub",
     },
     "audio": {"cnn": "mm_keras.encoders.audio:build_audio_cnn"},
     "tabular": {"mlp": "mm_keras.encoders.tabular:build_tabular_mlp"},

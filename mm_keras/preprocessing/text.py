@@ -1,5 +1,6 @@
 """Strings of any script -> WordPiece ids; the vocabulary is learned from the training rows."""
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tensorflow_text.tools.wordpiece_vocab import bert_vocab_from_dataset
 from mm_keras.errors import DataError
 from mm_keras.preprocessing.word_vectors import read_word_vectors
 from mm_keras.recipe import TensorInfo
+from mm_keras.recipe.hub import is_preset, read_part, read_vocabulary
 
 PAD, UNKNOWN = "[PAD]", "[UNK]"
 
@@ -51,6 +53,7 @@ class TextPreprocessor:
             vectors=vectors["words"],
             vector_size=vectors["size"],
             train_vectors=self.spec.train_vectors,
+            network=json.dumps(self.state["network"]) if "network" in self.state else "",
         )
 
     @property
@@ -72,6 +75,9 @@ class TextPreprocessor:
         Raises:
             DataError: When no row has a word, or the file of vectors is malformed.
         """
+        if self.spec.encoder_kind == "hub" and self.spec.encoder.weights and is_preset(self.spec.encoder.weights):
+            self.state, self._tokenizer = _of_preset(self.spec.encoder.weights), None
+            return
         pieces = self._learned_pieces(cells, self.spec.vocabulary_size // (2 if self.spec.vectors else 1))
         self.state, self._tokenizer = {"vocabulary": pieces}, None
         if self.spec.vectors:
@@ -133,7 +139,19 @@ class TextPreprocessor:
     def finish(self, batch):
         """Batch: string `(batch,)` -> int32 `(batch, length)`; 0 pads."""
         ids = self.tokenizer.tokenize(self._clean(batch))
+        if "begin" in self.state:
+            ids = self._between_marks(ids)
         return tf.ensure_shape(ids.to_tensor(0, shape=[None, self.spec.length]), [None, self.spec.length])
+
+    def _between_marks(self, ids):
+        """Puts a preset's [CLS] and [SEP] around the ids of each text; an empty one stays empty."""
+        ids = ids[:, : self.spec.length - 2]
+        some = tf.cast(ids.row_lengths() > 0, tf.int64)
+        first, last = (
+            tf.RaggedTensor.from_row_lengths(tf.fill([tf.reduce_sum(some)], tf.constant(self.state[k], tf.int32)), some)
+            for k in ("begin", "end")
+        )
+        return tf.concat([first, ids, last], axis=1)
 
     def check(self, raw):
         return tf.ones(tf.shape(raw[self.name]), tf.bool)
@@ -144,6 +162,17 @@ class TextPreprocessor:
 
     def draw(self, tensor):
         return self.words(tensor)
+
+
+def _of_preset(folder):
+    """What a KerasHub preset brings: its vocabulary, its marks, and the network they are for."""
+    vocabulary = read_vocabulary(folder)
+    return {
+        "vocabulary": vocabulary,
+        "begin": vocabulary.index("[CLS]"),
+        "end": vocabulary.index("[SEP]"),
+        "network": {"backbone": read_part(folder, "config")},
+    }
 
 
 def make_tokenizer(vocabulary):

@@ -24,7 +24,8 @@ class Encoder(Part):
         dropout: Fraction of the embedding zeroed in training.
         weights: Where the first weights come from: a run folder, whose encoder of the same kind is taken, with the
             vocabulary and statistics that it learned; a `.weights.h5`, `.h5` or `.keras` file of the backbone, or of
-            the whole encoder when it has none; `"imagenet"`, which Keras downloads. Empty draws them at random.
+            the whole encoder when it has none; `"imagenet"`, which Keras downloads; for `hub`, a preset
+            folder of KerasHub. Empty draws them at random.
         weights_input: The input of that run; `None` takes the one of the same name, or else the only one that fits.
         train: What of the backbone, or of the whole encoder when it has none, is trained: `"all"`, `"last"` blocks, or
             `"none"`. What is not trained runs as in inference, normalisation included.

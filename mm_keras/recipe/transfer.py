@@ -1,10 +1,11 @@
 """Which weights an encoder may start from, and which of them may be trained; checked before Keras is imported."""
 
 from mm_keras.recipe.backbones import check_backbone
+from mm_keras.recipe.hub import check_hub
 from mm_keras.registry import ENCODER_OPTIONS
 
 # Encoders around a network trained elsewhere: the layer `backbone`, which has blocks.
-WITH_BACKBONE = {("image", "backbone")}
+WITH_BACKBONE = {("image", "backbone"), ("image", "hub"), ("text", "hub")}
 
 
 def check_transfer(spec):
@@ -19,6 +20,8 @@ def check_transfer(spec):
     encoder, kind = spec.encoder, (spec.kind, spec.encoder_kind)
     if kind == ("image", "backbone"):
         check_backbone({**ENCODER_OPTIONS[kind], **encoder.options}, spec.channels, encoder.train)
+    if kind[1] == "hub":
+        check_hub(spec)
     if encoder.weights == "imagenet" and kind != ("image", "backbone"):
         raise ValueError(f"`weights: imagenet` is for the image encoder 'backbone'. Received: {kind[1]!r}")
     if encoder.weights_input and not encoder.weights:

@@ -145,5 +145,8 @@ def load_run(source):
         resolve(entry)
 
     model = keras.saving.load_model(folder / "model.keras")
+    for layer in model._flatten_layers():
+        if not layer.trainable:
+            layer.trainable = False  # those inside it come back as if they were
     info = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     return Run(folder, recipe, preprocessors, tasks, model, info)

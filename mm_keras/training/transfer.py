@@ -1,5 +1,6 @@
 """Encoders that start from weights learned elsewhere, and what of them is trained, how fast."""
 
+import importlib
 import warnings
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from mm_keras.encoders.blocks import split_blocks
 from mm_keras.encoders.text import PieceVectors
 from mm_keras.errors import RecipeError
 from mm_keras.model import encoder_parts
+from mm_keras.recipe.hub import is_preset, read_part
 from mm_keras.registry import ENCODER_OPTIONS, nearest
 from mm_keras.training.run import load_assets, load_run
 
@@ -26,7 +28,13 @@ MEANING = {
 def source_folder(spec):
     """Returns the run folder that an input's encoder starts from, or `None`."""
     weights = spec.encoder.weights
-    return Path(weights) if weights not in ("", "imagenet") and not weights.endswith(FILES) else None
+    if weights in ("", "imagenet") or weights.endswith(FILES) or _is_hub_preset(spec):
+        return None
+    return Path(weights)
+
+
+def _is_hub_preset(spec):
+    return spec.encoder_kind == "hub" and is_preset(spec.encoder.weights)
 
 
 def source_state(name, spec):
@@ -169,9 +177,10 @@ def freeze(name, encoder, carried):
         for layer in block:
             # Normalisation of a layer that is not trainable is that of inference; dropout must be told.
             layer.trainable = False
-            for rate in ("rate", "drop_path_rate"):
-                if isinstance(getattr(layer, rate, None), float):
-                    setattr(layer, rate, 0.0)
+            for inner in layer._flatten_layers():
+                for rate in ("rate", "drop_path_rate"):
+                    if isinstance(getattr(inner, rate, None), float):
+                        setattr(inner, rate, 0.0)
 
 
 def _load(name, spec, parts):
@@ -186,6 +195,9 @@ def _load(name, spec, parts):
     carried = _carried(parts)
     if source == "imagenet":
         _copy(place, source, [_download(place, spec.encoder)], carried)
+        return
+    if _is_hub_preset(spec):
+        _copy(place, source, [_preset_network(place, spec)], carried)
         return
     if not Path(source).is_file():
         raise RecipeError(f"{place}: no such file. Received: {source!r}")
@@ -227,6 +239,17 @@ def _download(place, encoder):
             f"{place}: the weights of {options['name']} could not be downloaded: {_first_line(error)}. "
             "Without a network, give a file: weights: path/to/weights.h5"
         ) from None
+
+
+def _preset_network(place, spec):
+    make = getattr(importlib.import_module("mm_keras.encoders.hub"), f"{spec.kind}_network")
+    folder = Path(spec.encoder.weights)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            return make(read_part(folder, "config"), folder / "model.weights.h5")
+    except (ValueError, OSError, KeyError, TypeError, UserWarning) as error:
+        raise RecipeError(f"{place}: the preset {folder} cannot be read: {_first_line(error)}") from None
 
 
 def _copy(place, source, others, parts):

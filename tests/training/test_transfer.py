@@ -264,6 +264,7 @@ def test_the_new_run_needs_nothing_of_the_first(first_run, digits_folder, tmp_pa
             np.testing.assert_array_equal(one, other)
     shutil.rmtree(copy)
     again = load_run(run.folder)
+    assert [encoder_parts(again.model, name)[0].trainable_weights for name in recipe.inputs] == [[], []]
     example = run.example(run.rows("test").ids[0])
     tensors, _ = again.encode([example])
     expected = run.model(tensors, training=False)["digit"]
