@@ -20,6 +20,7 @@ from mm_keras.tasks import build_task
 from mm_keras.training.fit import Trainer
 from mm_keras.training.learn import learn
 from mm_keras.training.optimizer import RatedAdamW
+from mm_keras.training.run import save_assets
 from mm_keras.training.transfer import freeze, learning_rates, start_encoders
 
 SMALL = {"name": "MobileNetV2", "alpha": 0.35}
@@ -224,8 +225,13 @@ def four_recipe(fusion="concat", names=("scan", "tone", "word", "card"), **encod
 
 @pytest.fixture(scope="module")
 def first_run(digits_folder, tmp_path_factory):
-    recipe = four_recipe()
-    return fit(recipe, load(digits_folder / "manifest.csv", recipe), tmp_path_factory.mktemp("a") / "a", verbose=False)
+    """A run folder as `fit` leaves it, its weights still random."""
+    recipe, folder = four_recipe(), tmp_path_factory.mktemp("first")
+    preprocessors, tasks = learn(recipe, load(digits_folder / "manifest.csv", recipe))
+    save_assets(folder, recipe, preprocessors, tasks)
+    Trainer(recipe, preprocessors, tasks).model.save(folder / "model.keras")
+    (folder / "run.json").write_text("{}")
+    return load_run(folder)
 
 
 def other_data(digits_folder, folder, recipe):
