@@ -2,6 +2,8 @@
 
 import re
 
+import keras
+
 STEM = re.compile(r".*?(?:block_?\d+[a-z]?(?:_\d+(?=_))?|expanded_conv(?:_\d+)?)")
 
 
@@ -20,7 +22,8 @@ def split_blocks(network):
     """
     layers = {layer.name: layer for layer in network.layers}
     blocks, stems = [], []
-    for names in _stretches(network.get_config()["layers"]):
+    # A plain model on the same layers: the configuration of a subclass need not hold its graph.
+    for names in _stretches(keras.Model(network.input, network.output).get_config()["layers"]):
         members = [layers[n] for n in names if n in layers]
         kernels = _has_kernel(members)
         stem = next((m[0] for m in map(STEM.match, names) if m), None)

@@ -139,7 +139,7 @@ def _without_dtype(config):
 
 def _as_backbone(network):
     """Cuts what stands behind the states: the pooled output of BERT would have weights that nothing trains."""
-    output = network.output
-    if isinstance(output, dict):
-        output = output["sequence_output"]
-    return keras.Model(network.input, output, name="backbone")
+    if isinstance(network.output, dict):
+        return keras.Model(network.input, network.output["sequence_output"], name="backbone")
+    network.name = "backbone"  # itself: some of its layers are stored by the whole alone
+    return network

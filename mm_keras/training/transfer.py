@@ -163,9 +163,10 @@ def freeze(name, encoder, carried):
     """
     if encoder.train == "all":
         return
-    if carried[0].name != "backbone":
+    if encoder.train == "none":
         for part in carried:
             part.trainable = False
+    if carried[0].name != "backbone":
         return
     blocks = split_blocks(carried[0])
     if encoder.train == "last" and encoder.blocks >= len(blocks):
