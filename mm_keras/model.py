@@ -1,5 +1,7 @@
 """One recipe -> one plain functional Keras model: inputs, graph, outputs."""
 
+import re
+
 import keras
 
 from mm_keras.encoders import build_encoder, build_encoder_parts
@@ -73,6 +75,11 @@ def _encode_together(recipe, tensors, inputs, kept, fusion, options):
         for n, changed in fusion.exchange(depth, features, masks, kept).items():
             states[n] = {**states[n], "features": changed}
     return {n: parts[n].pop()(states[n]) for n in inputs}
+
+
+def encoder_parts(model, name):
+    """Returns the models that one input's encoder is made of, in order; one, unless a fusion reaches into it."""
+    return [layer for layer in model.layers if re.fullmatch(rf"{name}_encoder(_\d+)?", layer.name)]
 
 
 def logits_model(model, tasks):

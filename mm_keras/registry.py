@@ -13,6 +13,8 @@ ENCODERS = {
         "cnn": "mm_keras.encoders.image:build_image_cnn",
         "vit": "mm_keras.encoders.vit:build_image_vit",
         "convnext": "mm_keras.encoders.convnext:build_image_convnext",
+        "backbone": "mm_keras.encoders.backbones:build_image_backbone",
+        "hub": "mm_keras.encoders.hub:build_image_hub",
     },
     "text": {
         "transformer": "mm_keras.encoders.text:build_text_transformer",
@@ -20,6 +22,7 @@ ENCODERS = {
         "cnn": "mm_keras.encoders.text:build_text_cnn",
         "ngrams": "mm_keras.encoders.ngrams:build_text_ngrams",
         "lstm": "mm_keras.encoders.text:build_text_lstm",
+        "hub": "mm_keras.encoders.hub:build_text_hub",
     },
     "audio": {
         "cnn": "mm_keras.encoders.audio:build_audio_cnn",
@@ -86,6 +89,7 @@ FUSION_OPTIONS = {kind: {} for kind in FUSIONS} | {
 _ENTITY = {"pretrain": ("", "transe", "distmult"), "pretrain_epochs": 100, "dim": 32, "forget": 0.3}
 ENCODER_OPTIONS = {(modality, kind): {} for modality, kinds in ENCODERS.items() for kind in kinds} | {
     ("text", "ngrams"): {"longest": 5},
+    ("image", "backbone"): {"name": "MobileNetV2", "alpha": 1.0},
     ("image", "vit"): {"patch": 0},
     ("text", "transformer"): {"positions": ("learned", "rotary")},
     ("audio", "transformer"): {"patch_frames": 8, "patch_bands": 16},

@@ -1,5 +1,6 @@
 """What every encoder and every fusion must keep, whichever they are combined with."""
 
+import importlib.util
 import itertools
 import re
 import zlib
@@ -14,8 +15,13 @@ from conftest import build_run, five_input_examples, five_input_recipe, png_byte
 import mm_keras.recipe as parts
 from mm_keras.model import build_model, logits_model
 from mm_keras.recipe import Graph, TensorInfo
-from mm_keras.registry import ENCODERS, FUSIONS, resolve
+from mm_keras.registry import ENCODERS as REGISTRY
+from mm_keras.registry import FUSIONS, resolve
 from mm_keras.tasks import build_task
+
+# Encoders of an extra are held where it is installed.
+ABSENT = set() if importlib.util.find_spec("keras_hub") else {"hub"}
+ENCODERS = {kind: {k: v for k, v in names.items() if k not in ABSENT} for kind, names in REGISTRY.items()}
 
 # Neighbours of the entities 0 to 6.
 RING = np.array([[0, 0, 0], [2, 3, 6], [1, 3, 0], [4, 1, 2], [5, 3, 0], [6, 4, 1], [1, 5, 0]], np.int32)

@@ -4,6 +4,7 @@ from keras import layers
 
 from mm_keras.encoders import UNITS
 from mm_keras.encoders.masking import ApplyMask, TokenMask, pool_tokens
+from mm_keras.encoders.pieces import embed_pieces
 from mm_keras.encoders.recurrent import both_directions
 from mm_keras.encoders.transformer import PositionEmbedding, RotaryAttention, transformer
 
@@ -24,7 +25,7 @@ def build_text_transformer(inputs, encoder, tensor):
     """
     units = UNITS[encoder.size]
     mask = TokenMask()(inputs)
-    x = layers.Embedding(tensor.vocabulary_size, units)(inputs)
+    x = embed_pieces(inputs, tensor, units)
     is_rotary = encoder.options["positions"] == "rotary"
     x = layers.Dropout(encoder.dropout)(x if is_rotary else PositionEmbedding()(x))
     x, mask = yield from transformer(x, mask, encoder, RotaryAttention if is_rotary else layers.MultiHeadAttention)
@@ -74,7 +75,7 @@ build_text_gru.options = build_text_lstm.options = ("unroll",)
 def _recurrent(layer, inputs, encoder, tensor, unroll):
     units = UNITS[encoder.size]
     mask = TokenMask()(inputs)
-    x = layers.Dropout(encoder.dropout)(layers.Embedding(tensor.vocabulary_size, units)(inputs))
+    x = layers.Dropout(encoder.dropout)(embed_pieces(inputs, tensor, units))
     state = yield {"features": both_directions(layer, x, mask, units, unroll), "mask": mask}
     return pool_tokens(state["features"], state["mask"], units, encoder.dropout)
 
@@ -98,7 +99,7 @@ def build_text_cnn(inputs, encoder, tensor):
     """
     units = UNITS[encoder.size]
     mask = TokenMask()(inputs)
-    x = layers.Embedding(tensor.vocabulary_size, units)(inputs)
+    x = embed_pieces(inputs, tensor, units)
     # Whole pieces are dropped, not single values (Iyyer et al. 2015, Deep Unordered Composition, section 3.1).
     x = ApplyMask()([layers.Dropout(encoder.dropout, noise_shape=(None, None, 1))(x), mask])
     widths = [layers.Conv1D(units, width, padding="same", activation="relu")(x) for width in (1, 2, 3, 4)]

@@ -1,10 +1,13 @@
 """Bytes of a picture -> float32 pixels in [0, 1], of the size that the model takes."""
 
+import json
+
 import numpy as np
 import tensorflow as tf
 
 from mm_keras.preprocessing.picture import decode_color, decode_rgba
 from mm_keras.recipe import TensorInfo
+from mm_keras.recipe.hub import is_preset, read_part
 
 # Luma of ITU-R BT.601, section 2.5.1, as Pillow's conversion to "L".
 GREY = (0.299, 0.587, 0.114)
@@ -16,7 +19,7 @@ class ImagePreprocessor:
     Args:
         name: The input's name, which is also its served field.
         spec: A `recipe.Image`.
-        state: Unused; pictures need no statistics.
+        state: `{"network": {...}}` for the preset of an encoder `hub`; else empty, for pictures need no statistics.
     """
 
     reads_files = True
@@ -29,14 +32,18 @@ class ImagePreprocessor:
 
     @property
     def tensor(self):
-        return TensorInfo(shape=(*self.spec.size, self.spec.channels))
+        network = json.dumps(self.state["network"]) if "network" in self.state else ""
+        return TensorInfo(shape=(*self.spec.size, self.spec.channels), network=network)
 
     @property
     def decoded_shape(self):
         return self.tensor.shape
 
     def adapt(self, cells):
-        """Nothing to learn."""
+        """Nothing to learn of the cells; of a KerasHub preset, its network and the scale of its pixels."""
+        folder = self.spec.encoder.weights
+        if self.spec.encoder_kind == "hub" and folder and is_preset(folder):
+            self.state = {"network": {"backbone": read_part(folder, "config"), **_pixel_scale(folder)}}
 
     def read(self, cell):
         return {self.name: read_file(cell)}
@@ -98,6 +105,16 @@ class ImagePreprocessor:
         """Returns uint8 `(height, width, 3 or 4)` for a person to look at."""
         pixels = np.clip(np.rint(np.asarray(tensor) * 255), 0, 255).astype(np.uint8)
         return np.repeat(pixels, 3, -1) if pixels.shape[-1] == 1 else pixels
+
+
+def _pixel_scale(folder):
+    """Returns `{"scale": .., "offset": ..}` for pixels in [0, 1]; presets have theirs for [0, 255]."""
+    config = read_part(folder, "image_converter")["config"]
+    scale, offset = config.get("scale"), config.get("offset")
+    return {
+        "scale": (255 * np.asarray(1.0 if scale is None else scale)).tolist(),
+        "offset": np.asarray(0.0 if offset is None else offset).tolist(),
+    }
 
 
 def read_file(path):

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from mm_keras.recipe.names import can_be_served
 from mm_keras.recipe.options import Option, check_options, with_defaults
 from mm_keras.recipe.part import FrozenDict, Part, name_or_part
+from mm_keras.recipe.transfer import check_transfer
 from mm_keras.registry import ENCODER_OPTIONS, ENCODERS, nearest
 
 Positive = Annotated[int, Field(ge=1)]
@@ -23,12 +24,26 @@ class Encoder(Part):
         kind: A name of `registry.ENCODERS[modality]`; `None` takes the modality's first entry.
         size: `"tiny"`, `"small"` or `"base"`; embeddings of 32, 64 or 128 units.
         dropout: Fraction of the embedding zeroed in training.
+        weights: Where the first weights come from: a run folder, whose encoder of the same kind is taken, with the
+            vocabulary and statistics that it learned; a `.weights.h5`, `.h5` or `.keras` file of the backbone, or of
+            the whole encoder when it has none; `"imagenet"`, which Keras downloads; for `hub`, a preset
+            folder of KerasHub. Empty draws them at random.
+        weights_input: The input of that run; `None` takes the one of the same name, or else the only one that fits.
+        train: What of the backbone, or of the whole encoder when it has none, is trained: `"all"`, `"last"` blocks, or
+            `"none"`. What is not trained runs as in inference, normalisation included.
+        blocks: How many blocks are the last ones.
+        rate: Factor on the learning rate of what `train` covers.
         options: More of the kind's own settings; the names, types and defaults stand in `registry.ENCODER_OPTIONS`.
     """
 
     kind: str | None = None
     size: Literal["tiny", "small", "base"] = "small"
     dropout: Share = 0.1
+    weights: str = ""
+    weights_input: str | None = None
+    train: Literal["all", "last", "none"] = "all"
+    blocks: Positive = 1
+    rate: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     options: Annotated[FrozenDict[Option], Field(default_factory=dict, validate_default=True)]
 
     @classmethod
@@ -53,6 +68,7 @@ class _Input(Part):
             )
         known = ENCODER_OPTIONS.get((self.kind, self.encoder_kind))
         check_options(self.encoder.options, known, f"{self.kind} encoder {self.encoder_kind!r}")
+        check_transfer(self)
         return self
 
     @property
@@ -102,6 +118,10 @@ class Text(_Input):
             tenth, and gives fewer when not so many occur twice; every character of the texts is kept whatever it is,
             alone and as part of a word. Bytes have none.
         remove: RE2 pattern deleted from the text before it is split.
+        vectors: File of word vectors, in the text format of GloVe and word2vec. Words that have one stay whole, and
+            half of `vocabulary_size` is for them; WordPieces spell the others.
+        train_vectors: Whether the vectors are trained on. Defaults to `False`: of few rows, words that do not occur
+            would be left behind by those that do.
         encoder: Name or `Encoder`.
     """
 
@@ -111,6 +131,21 @@ class Text(_Input):
     length: Positive = 64
     vocabulary_size: Annotated[int, Field(ge=16)] = 8000
     remove: str | None = None
+    vectors: str | None = None
+    train_vectors: bool = False
+
+    @model_validator(mode="after")
+    def _vectors_fit(self):
+        if self.train_vectors and not self.vectors:
+            raise ValueError("`train_vectors` needs `vectors`, a file of them.")
+        if self.tokens == "bytes" and (self.vectors or self.encoder_kind == "hub"):
+            raise ValueError("bytes have neither word vectors nor a preset's vocabulary; take tokens 'wordpiece'.")
+        if self.vectors and self.encoder.weights:
+            raise ValueError(
+                "takes `vectors` or the encoder's `weights`, which bring their own vocabulary. "
+                f"Received: vectors={self.vectors!r}, weights={self.encoder.weights!r}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _pattern_compiles(self):

@@ -19,8 +19,10 @@ from mm_keras.recipe import load_recipe
 from mm_keras.training.callbacks import BestWeights, StopOnNaN
 from mm_keras.training.examples import save_examples, save_rows
 from mm_keras.training.learn import learn, targets_and_weights
+from mm_keras.training.optimizer import RatedAdamW
 from mm_keras.training.run import load_run, save_assets
 from mm_keras.training.second_stage import fit_fusions, fusions_to_fit
+from mm_keras.training.transfer import learning_rates, start_encoders
 
 PACKAGES = ("mm_keras", "tensorflow", "keras", "tensorflow-text", "tensorflow-io", "numpy", "pandas", "scikit-learn")
 
@@ -41,6 +43,7 @@ def fit(recipe, data, out, *, verbose=True, callbacks=()):
         rows and their splits), `examples.parquet` (some rows with their files' bytes), `logs/` and `run.json`.
 
     Raises:
+        RecipeError: When an encoder's first weights are absent or do not fit.
         DataError: When the folder holds a run or is a file, the data lacks an input or task of the recipe, or there are
             no training rows.
         FloatingPointError: When the loss is no longer a number.
@@ -64,6 +67,8 @@ def fit(recipe, data, out, *, verbose=True, callbacks=()):
     preprocessors, tasks = learn(recipe, data)
     trainer = Trainer(recipe, preprocessors, tasks)
     say(f"{trainer.model.count_params():,} parameters; fusion {recipe.fusion.kind!r}")
+    for line in trainer.starts:
+        say(line)
     out.mkdir(parents=True, exist_ok=True)
     data.quarantine.to_csv(out / "quarantine.csv", index=False)
     history = trainer.train(data, out, verbose, callbacks)
@@ -119,6 +124,9 @@ class Trainer:
     Args:
         recipe: A `Recipe`.
         preprocessors, tasks: Adapted.
+
+    Attributes:
+        starts: Lines about encoders that start from weights learned elsewhere.
     """
 
     def __init__(self, recipe, preprocessors, tasks):
@@ -128,6 +136,7 @@ class Trainer:
         keras.config.set_dtype_policy(recipe.training.precision)
         try:
             self.model = build_model(recipe, {n: p.tensor for n, p in preprocessors.items()}, tasks)
+            self.starts = start_encoders(recipe, self.model, preprocessors)
             self.network, self.heads = with_auxiliary(recipe, self.model, tasks)
         finally:
             keras.config.set_dtype_policy(policy)
@@ -193,8 +202,11 @@ class Trainer:
     def compile(self):
         """Compiles the network with AdamW, the tasks' losses and their metrics."""
         training = self.recipe.training
-        optimizer = keras.optimizers.AdamW(
-            training.learning_rate, weight_decay=training.weight_decay, global_clipnorm=5.0
+        optimizer = RatedAdamW(
+            training.learning_rate,
+            weight_decay=training.weight_decay,
+            global_clipnorm=5.0,
+            rates=learning_rates(self.recipe, self.model, self.network.trainable_variables),
         )
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "missing"])
         self.network.compile(

@@ -153,5 +153,8 @@ def load_run(source):
         resolve(entry)
 
     model = keras.saving.load_model(folder / "model.keras")
+    # The weights of a frozen layer's own layers come back as if they were trained.
+    for weight in [w for layer in model._flatten_layers() if not layer.trainable for w in layer.weights]:
+        weight.trainable = False
     info = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     return Run(folder, recipe, preprocessors, tasks, model, info)
