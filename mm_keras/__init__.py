@@ -23,6 +23,7 @@ _NAMES = {
     "RecipeError": "errors",
     "load": "data.manifest",
     "make_digits": "data.catalog.digits",
+    "preview": "reporting.preview",
     "fit": "training.fit",
     "load_run": "training.run",
     "evaluate": "evaluation.evaluate",

@@ -5,9 +5,24 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from mm_keras.data.mixing import check_mixing, mix_batch
+from mm_keras.preprocessing.augmentation import keep_presence, stream
+
 
 def make_dataset(
-    preprocessors, rows, *, batch_size, targets=None, weights=None, training=False, seed=0, epoch=None, cache_bytes=0
+    preprocessors,
+    rows,
+    *,
+    batch_size,
+    targets=None,
+    weights=None,
+    training=False,
+    shuffle=None,
+    mixup=0.0,
+    cutmix=0.0,
+    seed=0,
+    epoch=None,
+    cache_bytes=0,
 ):
     """Streams the rows as batches of model tensors.
 
@@ -17,8 +32,11 @@ def make_dataset(
         batch_size: Rows in a batch; the last may have fewer.
         targets: `{key: array (rows, ...)}` for the loss, or `None`.
         weights: `{key: array (rows,)}` of loss weights, with the keys of `targets`.
-        training: Whether to shuffle and augment.
-        seed: Of order and augmentation; both depend on it and the epoch alone.
+        training: Whether to augment, and mix rows as `mixup` and `cutmix` say.
+        shuffle: Whether each epoch has an order of its own. Defaults to `training`.
+        mixup: Alpha of `mix_batch`, for rows with targets. Defaults to `0.0`, off.
+        cutmix: As `mixup`. Defaults to `0.0`.
+        seed: Of order and augmentation; both depend on it, the epoch and a row's place in that order alone.
         epoch: `tf.Variable` int64 with the epoch's number, read when the dataset is iterated.
         cache_bytes: Files are decoded once and kept when all of them, decoded, take no more than this; else they are
             read anew in every pass.
@@ -32,23 +50,31 @@ def make_dataset(
     epoch = tf.constant(0, tf.int64) if epoch is None else epoch
     files = {n: p for n, p in preprocessors.items() if p.row_wise}
     cells = {n: _constants(rows.cells[n]) for n in preprocessors}
+    mixes = training and targets is not None and (mixup or cutmix)
+    if mixes:
+        infos = {n: p.tensor for n, p in preprocessors.items()}
+        check_mixing(infos, targets)
     extra = None if targets is None else tuple({k: tf.constant(v) for k, v in d.items()} for d in (targets, weights))
 
     def finish_batch(i, decoded):
         at, tensors = tf.maximum(i, 0), {}
-        key = tf.stack([seed + 1_000_003 * tf.convert_to_tensor(epoch), at[0]])
+        key = tf.random.fold_in(tf.stack([tf.constant(seed, tf.int64), tf.convert_to_tensor(epoch)]), at[0])
         for name, p in preprocessors.items():
             batch = decoded[name] if name in files else p.decode(p.read(_gather(cells[name], at)))
-            batch = _augmented(p, "augment", batch, key) if training else batch
+            own = stream(key, name)
+            batch = _augmented(p, "augment", batch, own) if training else batch
             batch = p.finish(batch)
-            tensors[name] = _augmented(p, "augment_finished", batch, key) if training else batch
+            tensors[name] = _augmented(p, "augment_finished", batch, own) if training else batch
         if targets is None:
             return tensors, i
         whole = tf.cast(i >= 0, tf.float32)
-        return tensors, _gather(extra[0], at), {k: v * whole for k, v in _gather(extra[1], at).items()}
+        batch = tensors, _gather(extra[0], at), {k: v * whole for k, v in _gather(extra[1], at).items()}
+        if mixes:
+            batch = mix_batch(*batch, i >= 0, stream(key, "mixing"), infos, mixup=mixup, cutmix=cutmix)
+        return batch
 
     order = tf.data.Dataset.range(count)
-    if training:
+    if training if shuffle is None else shuffle:
         order = order.map(lambda i: _shuffled(i, count, seed, epoch))
     decoded_bytes = 4 * count * sum(math.prod(p.decoded_shape) for p in files.values())
     if not files or decoded_bytes <= cache_bytes:
@@ -90,7 +116,7 @@ def _shuffled(i, count, seed, epoch):
 
 def _augmented(preprocessor, method, batch, key):
     augment = getattr(preprocessor, method, None)
-    return batch if augment is None else augment(batch, key)
+    return batch if augment is None else keep_presence(batch, augment(batch, key))
 
 
 def _constants(cell):

@@ -92,7 +92,7 @@ def _raw_meaning(p, field):
 
 def _settings(p):
     """Returns what a client needs to compute the model tensor by itself: the recipe's part and what was learned."""
-    training_only = {"encoder", "flip", "shift", "shift_ms", "mask"}
+    training_only = {"encoder", *p.spec.augmentation}
     settings = p.spec.model_dump(mode="json", exclude={"kind", "column", "columns", "prefix", *training_only})
     if p.spec.kind == "audio":
         settings |= {"samples": p.samples, "window": p.window, "hop": p.hop, "fft": p.fft}

@@ -6,6 +6,7 @@ import tensorflow_text as tf_text
 from tensorflow_text.tools.wordpiece_vocab import bert_vocab_from_dataset
 
 from mm_keras.errors import DataError
+from mm_keras.preprocessing.augmentation import stream, texts
 from mm_keras.recipe import TensorInfo
 
 PAD, UNKNOWN = "[PAD]", "[UNK]"
@@ -83,6 +84,12 @@ class TextPreprocessor:
         """Batch: string `(batch,)` -> int32 `(batch, length)`; 0 pads."""
         ids = self.tokenizer.tokenize(self._clean(batch))
         return tf.ensure_shape(ids.to_tensor(0, shape=[None, self.spec.length]), [None, self.spec.length])
+
+    def augment_finished(self, ids, seed):
+        """Batch in training: tokens change places and are deleted, as the recipe says."""
+        if self.spec.swap:
+            ids = texts.swap(ids, stream(seed, "swap"), self.spec.swap)
+        return texts.drop(ids, stream(seed, "drop"), self.spec.drop) if self.spec.drop else ids
 
     def check(self, raw):
         return tf.ones(tf.shape(raw[self.name]), tf.bool)

@@ -1,7 +1,7 @@
 """The five kinds of input. Each field's unit is in its name or its comment; no tensors here."""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -39,6 +39,9 @@ def _encoder_from_name(value):
 
 
 class _Input(Part):
+    # Fields that change training batches alone.
+    augmentation: ClassVar = ()
+
     encoder: Annotated[Encoder, BeforeValidator(_encoder_from_name)] = Encoder()
 
     @model_validator(mode="after")
@@ -69,7 +72,15 @@ class Image(_Input):
         resize: `"stretch"` to `size`, or `"pad"` to keep the aspect on black borders.
         background: Grey level 0..255 that transparency is composited on, for 1 and 3 channels.
         shift: Largest random shift in training, as a share of the side. Defaults to `0.0`.
-        flip: Whether training mirrors pictures left to right at random.
+        flip: Whether training mirrors half of the pictures left to right.
+        crop: Largest share of the area that training cuts away at random; the rest is resized to `size`.
+            Defaults to `0.0`.
+        brightness: Training multiplies pictures by a factor of `1 - brightness` to `1 + brightness`. Defaults to
+            `0.0`.
+        contrast: As `brightness`, of the distance from the picture's mean grey. Defaults to `0.0`.
+        saturation: As `brightness`, of the distance from each pixel's own grey. Defaults to `0.0`.
+        cutout: Sides of a rectangle that training covers with the mean colour, as a share of the picture's sides
+            (arXiv:1708.04552). Defaults to `0.0`.
         encoder: Name or `Encoder`.
     """
 
@@ -81,6 +92,19 @@ class Image(_Input):
     background: Annotated[int, Field(ge=0, le=255)] = 255
     shift: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
     flip: bool = False
+    crop: Share = 0.0
+    brightness: Share = 0.0
+    contrast: Share = 0.0
+    saturation: Share = 0.0
+    cutout: Share = 0.0
+
+    augmentation: ClassVar = ("shift", "flip", "crop", "brightness", "contrast", "saturation", "cutout")
+
+    @model_validator(mode="after")
+    def _has_colours(self):
+        if self.saturation and self.channels == 1:
+            raise ValueError(f"`saturation` needs colours, and `channels` is 1. Received: saturation={self.saturation}")
+        return self
 
 
 class Text(_Input):
@@ -93,6 +117,9 @@ class Text(_Input):
             tenth, and gives fewer when not so many occur twice; every character of the texts is kept whatever it is,
             alone and as part of a word.
         remove: RE2 pattern deleted from the text before it is split.
+        swap: Share of the WordPieces that change places with another in training (arXiv:1901.11196). Defaults to
+            `0.0`.
+        drop: Share of the WordPieces that training deletes, never all of a text. Defaults to `0.0`.
         encoder: Name or `Encoder`.
     """
 
@@ -101,6 +128,10 @@ class Text(_Input):
     length: Positive = 64
     vocabulary_size: Annotated[int, Field(ge=16)] = 8000
     remove: str | None = None
+    swap: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    drop: Share = 0.0
+
+    augmentation: ClassVar = ("swap", "drop")
 
     @model_validator(mode="after")
     def _pattern_compiles(self):
@@ -131,6 +162,7 @@ class Audio(_Input):
         shift_ms: Largest random shift in time in training, milliseconds. Defaults to `0.0`.
         mask: Largest share of the frames, and of the mel bands, that training blanks (SpecAugment, arXiv:1904.08779,
             section 2; one mask each). Defaults to `0.0`.
+        snr_db: Signal-to-noise ratio, decibels, of white noise that training adds. Defaults to `None`, no noise.
         encoder: Name or `Encoder`.
     """
 
@@ -145,6 +177,9 @@ class Audio(_Input):
     max_hz: float | None = None
     shift_ms: Annotated[float, Field(ge=0.0)] = 0.0
     mask: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
+    snr_db: Annotated[float, Field(ge=-40.0, le=120.0)] | None = None
+
+    augmentation: ClassVar = ("shift_ms", "mask", "snr_db")
 
     @model_validator(mode="after")
     def _frequencies_fit(self):
@@ -166,6 +201,8 @@ class Tabular(_Input):
         numeric: Columns of numbers; standardised with the training rows' mean and deviation.
         categorical: Columns of categories; the most frequent are kept.
         max_categories: Most categories kept per column; rarer ones count as unknown.
+        noise: Deviation of the noise that training adds to numbers, in deviations of the column. Defaults to `0.0`.
+        drop: Share of the cells that go missing in training, never all of a row. Defaults to `0.0`.
         encoder: Name or `Encoder`.
     """
 
@@ -173,6 +210,10 @@ class Tabular(_Input):
     numeric: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
     max_categories: Annotated[int, Field(ge=1, le=4096)] = 256
+    noise: Annotated[float, Field(ge=0.0)] = 0.0
+    drop: Share = 0.0
+
+    augmentation: ClassVar = ("noise", "drop")
 
     @model_validator(mode="after")
     def _has_columns(self):
@@ -181,6 +222,8 @@ class Tabular(_Input):
             raise ValueError("needs at least one column in `numeric` or `categorical`.")
         if twice := {c for c in columns if columns.count(c) > 1}:
             raise ValueError(f"names a column twice. Received: {sorted(twice)}")
+        if self.noise and not self.numeric:
+            raise ValueError(f"`noise` needs columns in `numeric`. Received: noise={self.noise}")
         return self
 
     def fields(self):
@@ -203,6 +246,7 @@ class Vector(_Input):
         column: Column with paths or lists. Defaults to the input's name.
         columns: Columns with one number each, in order.
         prefix: Takes every column whose name starts so, in the order of the table.
+        noise: Deviation of the noise that training adds, in deviations of each feature. Defaults to `0.0`.
         encoder: Name or `Encoder`.
     """
 
@@ -210,6 +254,9 @@ class Vector(_Input):
     column: str | None = None
     columns: tuple[str, ...] = ()
     prefix: str | None = None
+    noise: Annotated[float, Field(ge=0.0)] = 0.0
+
+    augmentation: ClassVar = ("noise",)
 
     @model_validator(mode="after")
     def _one_source(self):

@@ -199,6 +199,8 @@ class Trainer:
             targets=targets,
             weights=weights,
             training=epoch is not None,
+            mixup=self.recipe.training.mixup,
+            cutmix=self.recipe.training.cutmix,
             seed=self.recipe.training.seed,
             epoch=epoch,
             cache_bytes=int(self.recipe.training.cache_gb * 2**30),
