@@ -27,6 +27,7 @@ _NAMES = {
     "fit": "training.fit",
     "load_run": "training.run",
     "evaluate": "evaluation.evaluate",
+    "extract_features": "evaluation.extract",
     "predict": "evaluation.predict",
     "explain": "explanation.explain",
     "export": "exporting.export",

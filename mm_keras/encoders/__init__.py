@@ -7,12 +7,16 @@ Every builder has one face: `build(inputs, encoder, tensor)` takes a `keras.Inpu
 A builder may be a generator. At each of its depths it yields `{"features": (batch, ..., channels), "mask": (batch,
 steps) or absent}` and goes on with the dict that it is sent: the same one, or one that a fusion has changed. It must
 read its features and mask from that dict alone, since what follows becomes a model of its own.
+
+A builder may also return tokens or an embedding alone, and a Keras layer or model may stand for one (`plain.complete`).
 """
 
 import inspect
 
 import keras
 
+from mm_keras.encoders.plain import complete, encode_with_layer
+from mm_keras.extension import is_layer
 from mm_keras.registry import ENCODERS, resolve
 
 UNITS = {"tiny": 32, "small": 64, "base": 128}
@@ -90,5 +94,8 @@ def count_depths(spec, tensor):
 
 def _begin(inputs, spec, tensor, options):
     build = resolve(ENCODERS[spec.kind][spec.encoder_kind])
+    if is_layer(build):
+        return encode_with_layer(build, inputs, spec.encoder)
     known = {k: v for k, v in options.items() if k in getattr(build, "options", ())}
-    return build(inputs, spec.encoder, tensor, **known)
+    built = build(inputs, spec.encoder, tensor, **known)
+    return built if inspect.isgenerator(built) else complete(built, inputs)

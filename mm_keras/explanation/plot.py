@@ -136,10 +136,12 @@ def _short(text, most=14):
 
 
 def fonts():
+    """Returns the installed ones of `FONTS`."""
     installed = {f.name for f in font_manager.fontManager.ttflist}
     return [f for f in FONTS if f in installed]
 
 
 def readable(text):
+    """Returns the text with a square for every character that no installed font has."""
     faces = [font_manager.get_font(font_manager.findfont(f)) for f in (*fonts(), "DejaVu Sans")]
     return "".join(c if c == "\n" or any(f.get_char_index(ord(c)) for f in faces) else "\N{WHITE SQUARE}" for c in text)

@@ -1,5 +1,7 @@
 """Rows as a grid of pictures: a line for each input, a column for the original and for each draw."""
 
+import textwrap
+
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -25,11 +27,14 @@ def plot_samples(samples, note=""):
     columns = len(samples[0].views)
     heights = [[_height(sample, name) for name in sample.views[0].panels] for sample in samples]
     blocks = [TITLE + HEAD + sum(lines) + GAP * len(lines) for lines in heights]
-    top = 0.35 if note else 0.0
-    width, height = MARGIN + columns * COLUMN, sum(blocks) + top + GAP
+    width = MARGIN + columns * COLUMN
+    notes = textwrap.wrap(note, int(13 * width))
+    top = 0.1 + 0.18 * len(notes)
+    height = sum(blocks) + top + GAP
     figure = Figure(figsize=(width, height))
-    if note:
-        figure.text(0.1 / width, 1 - 0.2 / height, readable(note), parse_math=False, fontsize=9, va="center")
+    if notes:
+        text = readable("\n".join(notes))
+        figure.text(0.1 / width, 1 - 0.1 / height, text, parse_math=False, fontsize=9, va="top")
     at = top
     for sample, lines, block in zip(samples, heights, blocks, strict=True):
         _plot_sample(figure, sample, lines, at)
@@ -87,7 +92,8 @@ def _plot_image(axes, panel, original, first):
 def _plot_audio(axes, panel, original, first):
     bands = len(panel.hertz)
     where = {"origin": "lower", "aspect": "auto", "extent": (0, panel.seconds, -0.5, bands - 0.5)}
-    axes.imshow(panel.drawn, cmap="magma", vmin=0, vmax=max(np.max(original.drawn), 1e-6), **where)
+    top = max(np.max(original.drawn), 1e-6)
+    axes.imshow(panel.drawn, cmap="magma", vmin=0, vmax=top, interpolation="nearest", **where)
     ticks = np.linspace(0, bands - 1, min(bands, 4)).round().astype(int)
     axes.set_yticks(ticks, [f"{panel.hertz[t]:.0f}" for t in ticks] if first else [])
     axes.tick_params(labelsize=7, pad=1)

@@ -118,8 +118,8 @@ def check_suffix(path):
 def preview(recipe, data, rows=6, *, draws=3):
     """Draws what the model sees: training rows after preprocessing, beside several draws of the augmentation.
 
-    Vocabularies and statistics are learned from the training rows, as `fit` does. With `training.mixup` or `cutmix`, the
-    rows shown are mixed with each other, and the share of each stands over the draw.
+    Vocabularies and statistics are learned from the training rows, as `fit` does. With `training.mixup` or `cutmix`,
+    the rows shown are mixed with each other, and the share of each stands over the draw.
 
     Args:
         recipe: A `Recipe`, or the path of one.

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from mm_keras.data.pipeline import make_dataset
 from mm_keras.errors import DataError
+from mm_keras.extension import check_loads, describe_extensions
 from mm_keras.model import build_model, logits_model
 from mm_keras.recipe import load_recipe
 from mm_keras.training.callbacks import BestWeights, EpochNumber, StopOnNaN
@@ -62,6 +63,8 @@ def fit(recipe, data, out, *, verbose=True, callbacks=()):
     began = time.time()
     preprocessors, tasks = learn(recipe, data)
     trainer = Trainer(recipe, preprocessors, tasks)
+    if describe_extensions(recipe):
+        check_loads(trainer.model)
     say(f"{trainer.model.count_params():,} parameters; fusion {recipe.fusion.kind!r}")
     out.mkdir(parents=True, exist_ok=True)
     data.quarantine.to_csv(out / "quarantine.csv", index=False)

@@ -57,7 +57,8 @@ def test_a_draw_repeats_another_differs_and_blanks_stay_blank(name):
     assert one.dtype == before.dtype
     assert one.shape == before.shape
     np.testing.assert_array_equal(drawn(name), one)
-    compiled = tf.function(lambda seed: CHANGES[name][0](tf.constant(before), seed, *CHANGES[name][2:]), autograph=False)
+    change, _, *options = CHANGES[name]
+    compiled = tf.function(lambda seed: change(tf.constant(before), seed, *options), autograph=False)
     np.testing.assert_allclose(compiled(SEED), one, rtol=0, atol=1e-6)  # folded constants round otherwise
     other = drawn(name, stream(SEED, "another"))
     # Rows that were drawn alike by chance are few.
