@@ -113,14 +113,13 @@ def restore_extensions(described, where):
         *modality, name = part["keys"]
         for key in modality:
             table = table[key]
-        if name in table:
-            resolved = resolve(table[name])
-            if is_layer(resolved):
-                _register(resolved if isinstance(resolved, type) else type(resolved))
-            continue
-        place = "".join(f'["{key}"]' for key in part["keys"])
-        line = f"mm_keras.registry.{part['room']}{place} = .."
-        table[name] = _found(part, table, name, f"{where}: was trained with {line}", line)
+        if name not in table:
+            place = "".join(f'["{key}"]' for key in part["keys"])
+            line = f"mm_keras.registry.{part['room']}{place} = .."
+            table[name] = _found(part, table, name, f"{where}: was trained with {line}", line)
+        entry = resolve(table[name])
+        if is_layer(entry):
+            _register(entry if isinstance(entry, type) else type(entry))
 
 
 def _found(part, table, name, said, line):
@@ -143,7 +142,7 @@ def _found(part, table, name, said, line):
         try:
             return keras.saving.deserialize_keras_object(part["layer"])
         except (TypeError, ValueError) as error:
-            raise DataError(f"{said} a layer that cannot be made again: {_first(error)} Run `{line}` before.") from None
+            raise DataError(f"{said} a layer that cannot be made: {first_line(error)} Run `{line}` before.") from None
     raise DataError(
         f"{said} something that no other process can import: it was made in a notebook, a script or a function. Run "
         f"`{line}` before, or move it into a module."
@@ -159,9 +158,10 @@ def check_loads(model):
     try:
         type(model).from_config(model.get_config())
     except (TypeError, ValueError, NotImplementedError) as error:
-        raise RecipeError(f"the model could not be loaded again: {_first(error)}") from None
+        raise RecipeError(f"the model could not be loaded again: {first_line(error)}") from None
 
 
-def _first(error):
-    """Returns a message of Keras without the configuration that follows it."""
-    return str(error).split("Full object config")[0].split("\n\nconfig=")[0].strip()
+def first_line(error):
+    """Returns what Keras says of a faulty configuration, without the configuration itself."""
+    said = str(error).split("Exception encountered: ")[-1]
+    return said.split("Full object config")[0].strip().split("\n")[0]

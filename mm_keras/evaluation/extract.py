@@ -6,6 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 
 from mm_keras.data.pipeline import make_dataset
 from mm_keras.data.quarantine import COLUMNS
@@ -155,10 +156,12 @@ def _check_names(run, table):
 def _embed(run, network, rows, batch_size):
     """Returns `({column: float32 (rows, units)}, {column: bool (rows,)}, positions (rows,))`."""
     vectors, present, positions = {n: [] for n in network.output}, {n: [] for n in network.output}, []
+    specs = {n: tf.TensorSpec([None, *t.shape], t.dtype, name=n) for n, t in run.tensors.items()}
+    forward = tf.function(lambda tensors: network(tensors, training=False), input_signature=[specs], autograph=False)
     for tensors, at in make_dataset(run.preprocessors, rows, batch_size=batch_size):
         keep = at.numpy() >= 0
         positions.append(at.numpy()[keep])
-        for name, values in network(tensors, training=False).items():
+        for name, values in forward(tensors).items():
             held = np.ones(len(keep), bool)
             if name in tensors:
                 held = tensors[name].numpy().reshape(len(keep), -1).any(axis=1)

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from mm_keras.data.manifest import load
 from mm_keras.errors import DataError
-from mm_keras.extension import describe_extensions, restore_extensions
+from mm_keras.extension import describe_extensions, first_line, restore_extensions
 from mm_keras.preprocessing import build_preprocessor
 from mm_keras.preprocessing.raw import preprocess, raw_batch
 from mm_keras.recipe import Recipe, load_recipe
@@ -149,6 +149,9 @@ def load_run(source):
     for entry in (*(ENCODERS[s.kind][s.encoder_kind] for s in recipe.inputs.values()), FUSIONS[recipe.fusion.kind]):
         resolve(entry)
 
-    model = keras.saving.load_model(folder / "model.keras")
+    try:
+        model = keras.saving.load_model(folder / "model.keras")
+    except TypeError as error:
+        raise DataError(f"{folder}: Keras cannot load the model: {first_line(error)}") from None
     info = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     return Run(folder, recipe, preprocessors, tasks, model, info)
