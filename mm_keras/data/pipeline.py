@@ -8,6 +8,9 @@ import tensorflow as tf
 from mm_keras.data.mixing import check_mixing, mix_batch
 from mm_keras.preprocessing.augmentation import keep_presence, stream
 
+# Autograph would rewrite all Python below a map: most of the time that a chain takes to build. Served graphs need none.
+PLAIN = tf.autograph.experimental.do_not_convert
+
 
 def make_dataset(
     preprocessors,
@@ -56,6 +59,7 @@ def make_dataset(
         check_mixing(infos, targets)
     extra = None if targets is None else tuple({k: tf.constant(v) for k, v in d.items()} for d in (targets, weights))
 
+    @PLAIN
     def finish_batch(i, decoded):
         at, tensors = tf.maximum(i, 0), {}
         key = tf.random.fold_in(tf.stack([tf.constant(seed, tf.int64), tf.convert_to_tensor(epoch)]), at[0])
@@ -87,9 +91,12 @@ def make_dataset(
 
 def _decoded(order, files, cells, count):
     """Row numbers -> `(row number, {input: decoded})`, bad files left out and blank rows of number -1 at the end."""
-    read = order.map(
-        lambda i: (i, {n: p.decode(p.read(cells[n][i])) for n, p in files.items()}), num_parallel_calls=tf.data.AUTOTUNE
-    )
+
+    @PLAIN
+    def decode(i):
+        return i, {n: p.decode(p.read(cells[n][i])) for n, p in files.items()}
+
+    read = order.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
     blank = (tf.constant(-1, tf.int64), {n: tf.zeros(p.decoded_shape) for n, p in files.items()})
     good = read.ignore_errors(log_warning=True)
     return good.concatenate(tf.data.Dataset.from_tensors(blank).repeat()).take(count)
