@@ -1,5 +1,6 @@
 """MixUp and CutMix of whole examples: every input and every label of a pair by one share."""
 
+import numpy as np
 import tensorflow as tf
 
 from mm_keras.errors import RecipeError
@@ -50,12 +51,12 @@ def mix_batch(tensors, targets, weights, good, seed, infos, *, mixup=0.0, cutmix
     """
     partner = _partners(tensors, good)
     rows = tf.shape(partner)[0]
-    draws = tf.random.stateless_uniform([rows], stream(seed, "which"))
+    draws = tf.random.stateless_uniform([rows], stream(seed, "which of both"))
     # Of both, each row takes one; `cuts` is a Python bool where only one is on.
     cuts = draws < 0.5 if mixup and cutmix else bool(cutmix)
-    own = _shares(rows, stream(seed, "mixup"), mixup) if mixup else None
+    own = _shares(rows, stream(seed, "share of mixup"), mixup) if mixup else None
     if cutmix:
-        cut_own = _shares(rows, stream(seed, "cutmix"), cutmix)
+        cut_own = _shares(rows, stream(seed, "share of cutmix"), cutmix)
         own = cut_own if own is None else tf.where(cuts, cut_own, own)
     mixed = {
         name: _mix_input(x, tf.gather(x, partner), own, cuts, stream(seed, name), infos[name])
@@ -150,7 +151,7 @@ def _cut(rows, own, seed, info):
     # The columns of the smallest draws: as many as the share asks for.
     order = tf.argsort(tf.random.stateless_uniform([rows, count], stream(seed, "columns")), axis=1)
     taken = tf.cast(tf.argsort(order, axis=1), tf.float32) < _round((1.0 - own) * count, draws[:, 0])[:, None]
-    return tf.repeat(taken, list(groups), axis=1)
+    return tf.gather(taken, np.repeat(np.arange(count), groups), axis=1)
 
 
 def _join_texts(x, other, own, seed):

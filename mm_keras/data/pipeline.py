@@ -74,7 +74,7 @@ def make_dataset(
         whole = tf.cast(i >= 0, tf.float32)
         batch = tensors, _gather(extra[0], at), {k: v * whole for k, v in _gather(extra[1], at).items()}
         if mixes:
-            batch = mix_batch(*batch, i >= 0, stream(key, "mixing"), infos, mixup=mixup, cutmix=cutmix)
+            batch = mix_batch(*batch, i >= 0, stream(key, "mixing of rows"), infos, mixup=mixup, cutmix=cutmix)
         return batch
 
     order = tf.data.Dataset.range(count)

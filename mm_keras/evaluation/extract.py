@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+from mm_keras.data.manifest import Data
 from mm_keras.data.pipeline import make_dataset
 from mm_keras.data.quarantine import COLUMNS
 from mm_keras.data.rows import Rows
@@ -119,7 +120,7 @@ def _rows(run, data):
     none = pd.DataFrame(columns=COLUMNS)
     if data is None:
         data = load_rows(run.folder)
-    if hasattr(data, "quarantine"):
+    if isinstance(data, Data):
         return data.rows, _table_of(run, data.rows), data.quarantine
     if isinstance(data, Rows):
         return data, _table_of(run, data), none
