@@ -140,8 +140,8 @@ def preview(recipe, data, rows=6, *, draws=3):
     train = data.train
     if not len(train):
         raise DataError(f"{data.name}: no training rows.")
-    preprocessors, _ = learn(recipe, data)
     shown = train.take(np.array(_positions(train, rows)))
+    preprocessors, _ = learn(recipe, data)
     count = len(shown)
     options = {
         "batch_size": count,
