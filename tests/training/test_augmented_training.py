@@ -39,7 +39,7 @@ def test_a_seed_repeats_a_training_that_mixes(data, tmp_path):
     assert not all(np.array_equal(a, b) for a, b in zip(weights[0], weights[2], strict=True))
     assert all(np.isfinite(w).all() for w in weights[0])
     # What a client is told of preprocessing does not depend on augmentation.
-    told = [{n: i["preprocessing"] for n, i in build_schema(run)["inputs"].items()} for run in (one, plain)]
+    told = [{n: i["preprocessing"] for n, i in build_schema(run)["tensors"].items()} for run in (one, plain)]
     assert told[0] == told[1]
 
 
