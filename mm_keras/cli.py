@@ -1,5 +1,6 @@
 """The command line: parses, calls, prints; decides nothing."""
 
+import importlib
 import importlib.util
 import json
 import sys
@@ -21,6 +22,24 @@ app = typer.Typer(
     add_completion=False,
 )
 console = Console(width=None if sys.stdout.isatty() else 120)
+
+
+@app.callback()
+def options(
+    modules: Annotated[
+        list[str], typer.Option("--import", help="A module that registers one's own encoders or fusions.")
+    ] = [],  # noqa: B006 (typer's form)
+):
+    """Import a user's modules before the command runs."""
+    if modules:
+        _package()
+        sys.path.insert(0, "")  # as `python -m` does
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise RecipeError(f"--import {module}: {error}") from None
+
 
 RunFolder = Annotated[Path, typer.Argument(help="A run folder, as `fit` writes it.")]
 
@@ -59,6 +78,33 @@ def fit(
     """Train the model of a recipe."""
     mm = _package()
     mm.fit(recipe, mm.load(manifest, recipe, max_bad=max_bad), out)
+
+
+@app.command()
+def preview(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, YAML.")],
+    manifest: Annotated[Path, typer.Argument(help="The table of examples: CSV, TSV, JSONL or Parquet.")],
+    out: Annotated[Path, typer.Option(help="An .html or .png file.")],
+    rows: Annotated[int, typer.Option(help="How many training rows.")] = 6,
+    draws: Annotated[int, typer.Option(help="How many draws of the augmentation for each.")] = 3,
+):
+    """Draw what the model sees: training rows, and what augmentation makes of them."""
+    mm = _package()
+    shown = mm.preview(recipe, manifest, rows, draws=draws)
+    shown.save(out)
+    console.print(escape(repr(shown)))
+    console.print(escape(str(out)))
+
+
+@app.command()
+def extract(
+    run: RunFolder,
+    out: Annotated[Path, typer.Option(help="A .parquet file, or a folder for .npy files.")],
+    manifest: Annotated[Path | None, typer.Argument(help="Rows to embed. Defaults to the run's own rows.")] = None,
+):
+    """Write the embeddings of each input and of the fusion, as a manifest of vectors."""
+    mm = _package()
+    console.print(escape(repr(mm.extract_features(run, manifest, out))))
 
 
 @app.command()

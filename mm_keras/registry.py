@@ -1,7 +1,7 @@
 """What a recipe may name. Entries are `"module:attribute"`, so that reading a recipe never imports Keras.
 
-A user adds an entry with one line, as a path or as the object itself:
-`mm_keras.registry.FUSIONS["mine"] = MyFusion`.
+A user adds an entry with one line, as a path or as the object itself, any Keras layer included:
+`mm_keras.registry.FUSIONS["mine"] = MyFusion`, `mm_keras.registry.ENCODERS["vector"]["mine"] = keras.layers.Dense(32)`.
 """
 
 import difflib

@@ -5,9 +5,26 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from mm_keras.data.mixing import check_mixing, mix_batch
+from mm_keras.preprocessing.augmentation import keep_presence, stream
+
+# Autograph would rewrite all Python below a map: most of the time that a chain takes to build. Served graphs need none.
+PLAIN = tf.autograph.experimental.do_not_convert
+
 
 def make_dataset(
-    preprocessors, rows, *, batch_size, targets=None, weights=None, epochs=None, seed=0, cache_bytes=0
+    preprocessors,
+    rows,
+    *,
+    batch_size,
+    targets=None,
+    weights=None,
+    epochs=None,
+    shuffle=True,
+    mixup=0.0,
+    cutmix=0.0,
+    seed=0,
+    cache_bytes=0,
 ):
     """Streams the rows as batches of model tensors.
 
@@ -19,9 +36,12 @@ def make_dataset(
         batch_size: Rows in a batch; the last may have fewer.
         targets: `{key: array (rows, ...)}` for the loss, or `None`.
         weights: `{key: array (rows,)}` of loss weights, with the keys of `targets`.
-        epochs: A `range` of epoch numbers to train: one shuffled and augmented pass for each. `None` is one pass in
-            order, as the rows are.
-        seed: Of order and augmentation; both depend on it and the epoch's number alone.
+        epochs: A `range` of epoch numbers to train: one augmented pass for each, rows mixed as `mixup` and `cutmix`
+            say. `None` is one pass in order, as the rows are.
+        shuffle: Whether each of the `epochs` has an order of its own. Defaults to `True`.
+        mixup: Alpha of `mix_batch`, for rows with targets. Defaults to `0.0`, off.
+        cutmix: As `mixup`. Defaults to `0.0`.
+        seed: Of order and augmentation; both depend on it, the epoch and a row's place in that order alone.
         cache_bytes: Files are decoded once and kept when all of them, decoded, take no more than this; else they are
             read anew in every pass.
 
@@ -34,29 +54,39 @@ def make_dataset(
     count, training = len(rows), epochs is not None
     files = {n: p for n, p in preprocessors.items() if p.row_wise}
     cells = {n: _constants(rows.cells[n]) for n in preprocessors}
+    mixes = training and targets is not None and (mixup or cutmix)
+    if mixes:
+        infos = {n: p.tensor for n, p in preprocessors.items()}
+        check_mixing(infos, targets)
     extra = None if targets is None else tuple({k: tf.constant(v) for k, v in d.items()} for d in (targets, weights))
 
+    @PLAIN
     def finish_batch(epoch, i, decoded):
         at, tensors = tf.maximum(i, 0), {}
-        key = tf.stack([seed + 1_000_003 * epoch, at[0]])
+        key = tf.random.fold_in(tf.stack([tf.constant(seed, tf.int64), epoch]), at[0])
         for name, p in preprocessors.items():
             batch = decoded[name] if name in files else p.decode(p.read(_gather(cells[name], at)))
-            batch = _augmented(p, "augment", batch, key) if training else batch
+            own = stream(key, name)
+            batch = _augmented(p, "augment", batch, own) if training else batch
             batch = p.finish(batch)
-            tensors[name] = _augmented(p, "augment_finished", batch, key) if training else batch
+            tensors[name] = _augmented(p, "augment_finished", batch, own) if training else batch
         if targets is None:
             return tensors, i
         whole = tf.cast(i >= 0, tf.float32)
-        return tensors, _gather(extra[0], at), {k: v * whole for k, v in _gather(extra[1], at).items()}
+        batch = tensors, _gather(extra[0], at), {k: v * whole for k, v in _gather(extra[1], at).items()}
+        if mixes:
+            batch = mix_batch(*batch, i >= 0, stream(key, "mixing of rows"), infos, mixup=mixup, cutmix=cutmix)
+        return batch
 
     decoded_bytes = 4 * count * sum(math.prod(p.decoded_shape) for p in files.values())
     in_memory = not files or decoded_bytes <= cache_bytes
     if in_memory:
         good, kept = _decode_all(files, cells, count) if files else (tf.ones([count], tf.bool), {})
 
+    @PLAIN
     def one_pass(epoch):
         order = tf.data.Dataset.range(count)
-        if training:
+        if training and shuffle:
             order = order.map(lambda i: _shuffled(i, count, seed, epoch))
         if in_memory:
             batches = order.batch(batch_size).map(lambda i: (tf.where(tf.gather(good, i), i, -1), _gather(kept, i)))
@@ -74,9 +104,12 @@ def make_dataset(
 
 def _decoded(order, files, cells, count):
     """Row numbers -> `(row number, {input: decoded})`, bad files left out and blank rows of number -1 at the end."""
-    read = order.map(
-        lambda i: (i, {n: p.decode(p.read(cells[n][i])) for n, p in files.items()}), num_parallel_calls=tf.data.AUTOTUNE
-    )
+
+    @PLAIN
+    def decode(i):
+        return i, {n: p.decode(p.read(cells[n][i])) for n, p in files.items()}
+
+    read = order.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
     blank = (tf.constant(-1, tf.int64), {n: tf.zeros(p.decoded_shape) for n, p in files.items()})
     good = read.ignore_errors(log_warning=True)
     return good.concatenate(tf.data.Dataset.from_tensors(blank).repeat()).take(count)
@@ -103,7 +136,7 @@ def _shuffled(i, count, seed, epoch):
 
 def _augmented(preprocessor, method, batch, key):
     augment = getattr(preprocessor, method, None)
-    return batch if augment is None else augment(batch, key)
+    return batch if augment is None else keep_presence(batch, augment(batch, key))
 
 
 def _constants(cell):

@@ -7,12 +7,16 @@ defaults of its options filled in, and the `TensorInfo`, and returns
 A builder may be a generator. At each of its depths it yields `{"features": (batch, ..., channels), "mask": (batch,
 steps) or absent}` and goes on with the dict that it is sent: the same one, or one that a fusion has changed. It must
 read its features and mask from that dict alone, since what follows becomes a model of its own.
+
+A builder may also return tokens or an embedding alone, and a Keras layer or model may stand for one (`plain.complete`).
 """
 
 import inspect
 
 import keras
 
+from mm_keras.encoders.plain import complete, encode_with_layer
+from mm_keras.extension import is_layer
 from mm_keras.registry import ENCODERS, resolve
 
 UNITS = {"tiny": 32, "small": 64, "base": 128}
@@ -74,6 +78,9 @@ def _walk(built, visit):
 
 def _begin(inputs, spec, tensor, options):
     build = resolve(ENCODERS[spec.kind][spec.encoder_kind])
+    if is_layer(build):
+        return encode_with_layer(build, inputs, spec.encoder)
     known = {k: v for k, v in options.items() if k in getattr(build, "options", ())}
     encoder = spec.encoder.model_copy(update={"options": spec.encoder_options})
-    return build(inputs, encoder, tensor, **known)
+    built = build(inputs, encoder, tensor, **known)
+    return built if inspect.isgenerator(built) else complete(built, inputs)

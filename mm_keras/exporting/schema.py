@@ -99,9 +99,9 @@ def _raw_meaning(p, field):
 
 def _settings(p):
     """Returns what a client needs to compute the model tensor by itself: the recipe's part and what was learned."""
-    training_only = {"encoder", "flip", "shift", "shift_ms", "mask"}
     if p.spec.kind == "entity":
         return {}  # the id is all; the graph is inside the model
+    training_only = {"encoder", *p.spec.augmentation}
     settings = p.spec.model_dump(mode="json", exclude={"kind", "column", "columns", "prefix", *training_only})
     if p.spec.kind == "audio":
         settings |= {"samples": p.samples, "window": p.window, "hop": p.hop, "fft": p.fft}

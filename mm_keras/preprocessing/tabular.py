@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import tensorflow as tf
 
+from mm_keras.preprocessing.augmentation import cells, stream
 from mm_keras.preprocessing.statistics import as_float32, mean_and_deviation, quantile_edges
 from mm_keras.recipe import TensorInfo
 
@@ -78,6 +79,14 @@ class TabularPreprocessor:
             unknown = ~tf.reduce_any(hits, axis=1) & tf.not_equal(batch[field], "")
             parts.append(tf.cast(tf.concat([unknown[:, None], hits], axis=1), tf.float32))
         return tf.ensure_shape(tf.concat(parts, axis=1), [None, *self.tensor.shape])
+
+    def augment_finished(self, batch, seed):
+        """Batch in training: numbers get noise, and cells go missing, as the recipe says."""
+        if self.spec.noise:
+            batch = cells.noise_numbers(batch, stream(seed, "noise"), self.spec.noise, len(self.numeric))
+        if self.spec.drop:
+            batch = cells.drop(batch, stream(seed, "drop"), self.spec.drop, self.tensor.groups)
+        return batch
 
     def check(self, raw):
         """False for a row with a number that is infinite, or is once it is standardised."""

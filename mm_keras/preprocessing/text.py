@@ -11,6 +11,7 @@ from tensorflow_text.python.ops.bert_tokenizer import BasicTokenizer
 from tensorflow_text.tools.wordpiece_vocab import bert_vocab_from_dataset
 
 from mm_keras.errors import DataError
+from mm_keras.preprocessing.augmentation import stream, texts
 from mm_keras.preprocessing.word_vectors import read_word_vectors
 from mm_keras.recipe import TensorInfo
 from mm_keras.recipe.hub import is_preset, read_part, read_vocabulary
@@ -175,6 +176,12 @@ class TextPreprocessor:
             for k in ("begin", "end")
         )
         return tf.concat([first, ids, last], axis=1)
+
+    def augment_finished(self, ids, seed):
+        """Batch in training: tokens change places and are deleted, as the recipe says."""
+        if self.spec.swap:
+            ids = texts.swap(ids, stream(seed, "swap"), self.spec.swap)
+        return texts.drop(ids, stream(seed, "drop"), self.spec.drop) if self.spec.drop else ids
 
     def check(self, raw):
         return tf.ones(tf.shape(raw[self.name]), tf.bool)

@@ -134,6 +134,10 @@ class Training(Part):
         modality_dropout: Chance that a present input of an example is blanked in a step; never all of them.
         auxiliary: Weight of a loss on each input's own head, thrown away after training. It keeps a slow modality
             learning beside a fast one. Defaults to `0.0`, no such heads.
+        mixup: Alpha of MixUp (arXiv:1710.09412): each row is mixed with another, all inputs and labels by one share
+            from Beta(alpha, alpha). Usual: 0.2. Defaults to `0.0`, off.
+        cutmix: Alpha of CutMix (arXiv:1905.04899): a part of each input comes from the other row. With both, each row
+            is mixed by one of them. Usual: 1.0. Defaults to `0.0`, off.
         precision: `"float32"`, `"mixed_float16"` or `"mixed_bfloat16"`.
         cache_gb: Decoded pictures and sounds of a split are kept in memory when they take no more than this; larger
             splits are read and decoded anew in every epoch, in flat memory.
@@ -147,6 +151,8 @@ class Training(Part):
     patience: Positive = 8
     modality_dropout: Share = 0.2
     auxiliary: Annotated[float, Field(ge=0.0)] = 0.0
+    mixup: Annotated[float, Field(ge=0.0)] = 0.0
+    cutmix: Annotated[float, Field(ge=0.0)] = 0.0
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     cache_gb: Annotated[float, Field(ge=0.0)] = 1.0
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0

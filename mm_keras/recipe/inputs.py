@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -56,6 +56,9 @@ def _encoder_from_name(value):
 
 
 class _Input(Part):
+    # Fields that change training batches alone.
+    augmentation: ClassVar = ()
+
     encoder: Annotated[Encoder, BeforeValidator(_encoder_from_name)] = Encoder()
 
     @model_validator(mode="after")
@@ -92,7 +95,15 @@ class Image(_Input):
         resize: `"stretch"` to `size`, or `"pad"` to keep the aspect on black borders.
         background: Grey level 0..255 that transparency is composited on, for 1 and 3 channels.
         shift: Largest random shift in training, as a share of the side. Defaults to `0.0`.
-        flip: Whether training mirrors pictures left to right at random.
+        flip: Whether training mirrors half of the pictures left to right.
+        crop: Largest share of the area that training cuts away at random; the rest is resized to `size`.
+            Defaults to `0.0`.
+        brightness: Training multiplies pictures by a factor of `1 - brightness` to `1 + brightness`. Defaults to
+            `0.0`.
+        contrast: As `brightness`, of the distance from the picture's mean grey. Defaults to `0.0`.
+        saturation: As `brightness`, of the distance from each pixel's own grey. Defaults to `0.0`.
+        cutout: Sides of a rectangle that training covers with the mean colour, as a share of the picture's sides
+            (arXiv:1708.04552). Defaults to `0.0`.
         encoder: Name or `Encoder`.
     """
 
@@ -104,6 +115,19 @@ class Image(_Input):
     background: Annotated[int, Field(ge=0, le=255)] = 255
     shift: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
     flip: bool = False
+    crop: Share = 0.0
+    brightness: Share = 0.0
+    contrast: Share = 0.0
+    saturation: Share = 0.0
+    cutout: Share = 0.0
+
+    augmentation: ClassVar = ("shift", "flip", "crop", "brightness", "contrast", "saturation", "cutout")
+
+    @model_validator(mode="after")
+    def _has_colours(self):
+        if self.saturation and self.channels == 1:
+            raise ValueError(f"`saturation` needs colours, and `channels` is 1. Received: saturation={self.saturation}")
+        return self
 
 
 class Text(_Input):
@@ -122,6 +146,9 @@ class Text(_Input):
             half of `vocabulary_size` is for them; WordPieces spell the others.
         train_vectors: Whether the vectors are trained on. Defaults to `False`: of few rows, words that do not occur
             would be left behind by those that do.
+        swap: Share of the WordPieces that change places with another in training (arXiv:1901.11196). Defaults to
+            `0.0`.
+        drop: Share of the WordPieces that training deletes, never all of a text. Defaults to `0.0`.
         encoder: Name or `Encoder`.
     """
 
@@ -133,6 +160,10 @@ class Text(_Input):
     remove: str | None = None
     vectors: str | None = None
     train_vectors: bool = False
+    swap: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    drop: Share = 0.0
+
+    augmentation: ClassVar = ("swap", "drop")
 
     @model_validator(mode="after")
     def _vectors_fit(self):
@@ -176,6 +207,7 @@ class Audio(_Input):
         shift_ms: Largest random shift in time in training, milliseconds. Defaults to `0.0`.
         mask: Largest share of the frames, and of the mel bands, that training blanks (SpecAugment, arXiv:1904.08779,
             section 2; one mask each). Defaults to `0.0`.
+        snr_db: Signal-to-noise ratio, decibels, of white noise that training adds. Defaults to `None`, no noise.
         encoder: Name or `Encoder`.
     """
 
@@ -190,6 +222,9 @@ class Audio(_Input):
     max_hz: float | None = None
     shift_ms: Annotated[float, Field(ge=0.0)] = 0.0
     mask: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
+    snr_db: Annotated[float, Field(ge=-40.0, le=120.0)] | None = None
+
+    augmentation: ClassVar = ("shift_ms", "mask", "snr_db")
 
     @model_validator(mode="after")
     def _frequencies_fit(self):
@@ -211,6 +246,8 @@ class Tabular(_Input):
         numeric: Columns of numbers; standardised with the training rows' mean and deviation.
         categorical: Columns of categories; the most frequent are kept.
         max_categories: Most categories kept per column; rarer ones count as unknown.
+        noise: Deviation of the noise that training adds to numbers, in deviations of the column. Defaults to `0.0`.
+        drop: Share of the cells that go missing in training, never all of a row. Defaults to `0.0`.
         encoder: Name or `Encoder`.
     """
 
@@ -218,6 +255,10 @@ class Tabular(_Input):
     numeric: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
     max_categories: Annotated[int, Field(ge=1, le=4096)] = 256
+    noise: Annotated[float, Field(ge=0.0)] = 0.0
+    drop: Share = 0.0
+
+    augmentation: ClassVar = ("noise", "drop")
 
     @model_validator(mode="after")
     def _has_columns(self):
@@ -226,6 +267,8 @@ class Tabular(_Input):
             raise ValueError("needs at least one column in `numeric` or `categorical`.")
         if twice := {c for c in columns if columns.count(c) > 1}:
             raise ValueError(f"names a column twice. Received: {sorted(twice)}")
+        if self.noise and not self.numeric:
+            raise ValueError(f"`noise` needs columns in `numeric`. Received: noise={self.noise}")
         return self
 
     def fields(self):
@@ -248,6 +291,7 @@ class Vector(_Input):
         column: Column with paths or lists. Defaults to the input's name.
         columns: Columns with one number each, in order.
         prefix: Takes every column whose name starts so, in the order of the table.
+        noise: Deviation of the noise that training adds, in deviations of each feature. Defaults to `0.0`.
         encoder: Name or `Encoder`.
     """
 
@@ -255,6 +299,9 @@ class Vector(_Input):
     column: str | None = None
     columns: tuple[str, ...] = ()
     prefix: str | None = None
+    noise: Annotated[float, Field(ge=0.0)] = 0.0
+
+    augmentation: ClassVar = ("noise",)
 
     @model_validator(mode="after")
     def _one_source(self):

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from mm_keras.data.pipeline import make_dataset
 from mm_keras.errors import DataError
+from mm_keras.extension import check_loads, describe_extensions
 from mm_keras.model import build_model, logits_model
 from mm_keras.recipe import load_recipe
 from mm_keras.training.callbacks import BestWeights, StopOnNaN
@@ -66,6 +67,8 @@ def fit(recipe, data, out, *, verbose=True, callbacks=()):
     began = time.time()
     preprocessors, tasks = learn(recipe, data)
     trainer = Trainer(recipe, preprocessors, tasks)
+    if describe_extensions(recipe):
+        check_loads(trainer.model)
     say(f"{trainer.model.count_params():,} parameters; fusion {recipe.fusion.kind!r}")
     for line in trainer.starts:
         say(line)
@@ -228,6 +231,8 @@ class Trainer:
             targets=targets,
             weights=weights,
             epochs=epochs,
+            mixup=self.recipe.training.mixup,
+            cutmix=self.recipe.training.cutmix,
             seed=self.recipe.training.seed,
             cache_bytes=int(self.recipe.training.cache_gb * 2**30),
         )

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from mm_keras.data.manifest import load
 from mm_keras.errors import DataError
+from mm_keras.extension import describe_extensions, first_line, restore_extensions
 from mm_keras.preprocessing import build_preprocessor
 from mm_keras.preprocessing.raw import preprocess, raw_batch
 from mm_keras.recipe import Recipe, load_recipe
@@ -107,6 +108,8 @@ def save_assets(folder, recipe, preprocessors, tasks):
     """Writes the recipe and everything learned from the training rows, as files a person can read."""
     folder = Path(folder)
     recipe.save(folder / "recipe.yaml")
+    if own := describe_extensions(recipe):
+        (folder / "extensions.json").write_text(json.dumps(own, indent=1), encoding="utf-8")
     for room, parts in (("inputs", preprocessors), ("tasks", tasks)):
         for name, part in parts.items():
             place = folder / "assets" / room / name
@@ -122,6 +125,8 @@ def save_assets(folder, recipe, preprocessors, tasks):
 def load_assets(folder):
     """Reads what `save_assets` wrote; returns `(recipe, preprocessors, tasks)`."""
     folder = Path(folder)
+    if (folder / "extensions.json").is_file():
+        restore_extensions(json.loads((folder / "extensions.json").read_text(encoding="utf-8")), folder)
     recipe = load_recipe(folder / "recipe.yaml")
 
     def state(room, name):
@@ -137,7 +142,7 @@ def load_run(source):
     """Returns the `Run` stored in a folder, or `source` itself when it is a `Run`.
 
     Raises:
-        DataError: When the folder is no run.
+        DataError: When the folder is no run, or a user's own encoder or fusion cannot be found again.
     """
     if isinstance(source, Run):
         return source
@@ -152,7 +157,10 @@ def load_run(source):
     for entry in (*(ENCODERS[s.kind][s.encoder_kind] for s in recipe.inputs.values()), FUSIONS[recipe.fusion.kind]):
         resolve(entry)
 
-    model = keras.saving.load_model(folder / "model.keras")
+    try:
+        model = keras.saving.load_model(folder / "model.keras")
+    except TypeError as error:
+        raise DataError(f"{folder}: Keras cannot load the model: {first_line(error)}") from None
     # The weights of a frozen layer's own layers come back as if they were trained.
     for weight in [w for layer in model._flatten_layers() if not layer.trainable for w in layer.weights]:
         weight.trainable = False

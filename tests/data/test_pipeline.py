@@ -18,14 +18,16 @@ ALL = ("photo", "voice", "title", "facts")
 
 
 def recipe_of(augmented=False):
-    image = {"shift": 0.3, "flip": True} if augmented else {}
-    audio = {"shift_ms": 30, "mask": 0.3} if augmented else {}
+    image = {"shift": 0.3, "flip": True, "crop": 0.3, "brightness": 0.3, "cutout": 0.3} if augmented else {}
+    audio = {"shift_ms": 30, "mask": 0.3, "snr_db": 10} if augmented else {}
+    text = {"swap": 0.9, "drop": 0.3} if augmented else {}
+    table = {"noise": 0.5} if augmented else {}
     return parts.Recipe(
         inputs={
             "photo": parts.Image(size=(8, 8), **image),
             "voice": parts.Audio(seconds=0.2, sampling_rate=8000, num_mel_bins=8, **audio),
-            "title": parts.Text(length=6),
-            "facts": parts.Tabular(numeric=("number",)),
+            "title": parts.Text(length=6, **text),
+            "facts": parts.Tabular(numeric=("number",), **table),
         },
         tasks={"kind": parts.Classification()},
     )
@@ -110,14 +112,61 @@ def test_cached_and_streamed_augmentation_is_the_same_and_differs_by_epoch(chain
     for tensors, rows in third:
         assert not np.array_equal(tensors["photo"], whole["photo"][rows])
         assert not np.array_equal(tensors["voice"], whole["voice"][rows])
-        np.testing.assert_array_equal(tensors["title"], whole["title"][rows])
+        assert not np.array_equal(tensors["title"], whole["title"][rows])
+        assert not np.array_equal(tensors["facts"], whole["facts"][rows])
+        for name, tensor in tensors.items():  # what is missing stays so, and nothing goes missing as a whole
+            held, before = (t.reshape(len(t), -1).any(axis=1) for t in (tensor, whole[name][rows]))
+            np.testing.assert_array_equal(held, before)
     fourth = {int(r): x for t, i in fourth for r, x in zip(i, t["photo"], strict=True)}
     changed = [not np.array_equal(fourth[int(r)], x) for t, i in third for r, x in zip(i, t["photo"], strict=True)]
     assert np.mean(changed) > 0.8  # shifts of up to two pixels and a mirror: a few agree by chance
 
 
+def test_two_inputs_of_one_kind_are_changed_independently(chain):
+    """Two pictures of a row, alike but for their names."""
+    chain.rows.cells["other"] = chain.rows.cells["photo"]
+    spec = recipe_of(True).inputs["photo"]
+    both = {n: build_preprocessor(n, spec) for n in ("photo", "other")}
+    tensors, rows = batches(make_dataset(both, chain.rows, batch_size=COUNT, epochs=range(1), cache_bytes=CACHED))[0]
+    same = [np.array_equal(a, b) for a, b in zip(tensors["photo"], tensors["other"], strict=True)]
+    assert sum(same) == sum(rows == 4)  # the missing one
+
+
+def targets_of_rows():
+    return {"kind": np.eye(COUNT, dtype=np.float32)}, {"kind": np.ones(COUNT, np.float32)}
+
+
+@pytest.mark.parametrize("alphas", [{"mixup": 0.8}, {"cutmix": 0.8}])
+def test_mixing_is_for_training_alone_and_repeats_by_epoch(chain, alphas):
+    target, weight = targets_of_rows()
+    options = {"names": ALL, "targets": target, "weights": weight, "seed": 1}
+    plain = batches(chain(CACHED, **options))
+    same(plain, batches(chain(CACHED, **options, **alphas)))  # not in training
+    off = chain(CACHED, **options, epochs=range(1))
+    same(batches(off), batches(chain(CACHED, **options, epochs=range(1), mixup=0.0, cutmix=0.0)))
+    cached, streamed = (batches(chain(c, **options, epochs=range(3, 5), **alphas)) for c in (CACHED, STREAMED))
+    same(cached, streamed)
+    third, fourth = cached[:3], cached[3:]
+    shares = np.concatenate([t["kind"] for _, t, _ in third])
+    np.testing.assert_allclose(shares.sum(1), 1, atol=1e-6)
+    assert ((shares > 0).sum(1) == 2).sum() > COUNT / 2
+    assert (shares[:, 4] > 0).sum() == 1  # the one row without a picture and a title is mixed with none
+    assert not np.array_equal(np.concatenate([t["kind"] for _, t, _ in fourth]), shares)
+
+
+def test_a_bad_file_is_mixed_with_nothing(chain, tmp_path):
+    (tmp_path / "7.png").unlink()
+    target, weight = targets_of_rows()
+    options = {"targets": target, "weights": weight, "epochs": range(1), "mixup": 1.0}
+    whole = batches(chain(CACHED, **options))
+    shares, weights = (np.concatenate([b[part]["kind"] for b in whole]) for part in (1, 2))
+    assert sorted(weights)[:2] == [0, pytest.approx(1)]
+    assert not shares[weights > 0][:, 7].any()
+    assert shares[weights == 0].max() == 1
+
+
 def test_batches_equal_the_served_preprocessing_row_by_row(chain):
-    got = batches(chain(STREAMED, ALL))
+    got = batches(chain(STREAMED, ALL, augmented=True))  # not in training, whatever the recipe says of it
     got = {n: np.concatenate([t[n] for t, _ in got]) for n in got[0][0]}
     for row in (0, 4, COUNT - 1):
         raw = raw_batch(chain.preprocessors, [chain.rows.example(row)])

@@ -41,7 +41,7 @@ def changed(place, value):
         ("training.epoch", 3, "training.epoch: unknown key 'epoch'. Did you mean 'epochs'?"),
         ("fusion.unit", 3, "fusion.unit: unknown key 'unit'. Did you mean 'units'? Known keys: ['dropout', 'kind', 'options', 'units']"),
         ("inputs.title.lenght", 3, "inputs.title.lenght: unknown key 'lenght'. Did you mean 'length'?"),
-        ("inputs.title.seconds", 3, "inputs.title.seconds: unknown key 'seconds'. Known keys: ['column', 'encoder', "),
+        ("inputs.title.seconds", 3, "inputs.title.seconds: unknown key 'seconds'. Known keys: ['column', 'drop', 'encoder', "),
         ("inputs.photo.encoder.sise", "tiny", "inputs.photo.encoder.sise: unknown key 'sise'. Did you mean 'size'?"),
         ("tasks.breed.clases", [], "tasks.breed.clases: unknown key 'clases'. Did you mean 'classes'?"),
         # unknown words
