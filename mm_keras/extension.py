@@ -38,6 +38,8 @@ def make_layer(entry, **arguments):
     try:
         return _register(entry)(**arguments)
     except (TypeError, ValueError) as error:
+        if entry.__module__.startswith("mm_keras."):  # its message stands for itself
+            raise
         raise RecipeError(f"cannot make a {entry.__name__}: {error}") from None
 
 
