@@ -233,7 +233,11 @@ def test_names_shapes_and_dtypes_are_the_declared_ones(case):
 def test_a_stored_model_gives_the_same_numbers(case, tmp_path):
     model = case[0]
     model.save(tmp_path / "model.keras")
-    assert_same(run(keras.saving.load_model(tmp_path / "model.keras"), batch(5)), run(model, batch(5)), rtol=0, atol=0)
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    for one, other in zip(loaded.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    # On busy cores TensorFlow cuts some sums in other places.
+    assert_same(run(loaded, batch(5)), run(model, batch(5)), rtol=1e-6, atol=1e-6)
 
 
 def test_no_subset_of_inputs_gives_nan(case):

@@ -230,7 +230,7 @@ def test_a_run_of_plain_layers_loads_where_nothing_is_registered(mine, tmp_path)
     examples = five_input_examples(3)
     examples[1].pop("photo")
     expected = predict(run, examples)
-    for table in (FUSIONS, *ENCODERS.values()):
+    for table in [t for t in (FUSIONS, *ENCODERS.values()) if "mine" in t]:
         del table["mine"]
     again = load_run(tmp_path / "run")
     pd.testing.assert_frame_equal(predict(again, examples), expected)
