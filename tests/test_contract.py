@@ -52,6 +52,7 @@ OPTIONS = {
     "title": {"kind": "transformer", "options": {"positions": "rotary"}},
     "voice": {"kind": "transformer", "options": {"patch_frames": 3, "patch_bands": 99}},
     "facts": {"kind": "transformer", "options": {"numbers": "periodic"}},
+    "place": {"kind": "rgcn", "options": {"dim": 6, "bases": 2}},
     "features": {"kind": "mlp"},
 }
 
