@@ -16,9 +16,22 @@ ENCODERS = {
         "cnn": "mm_keras.encoders.text:build_text_cnn",
     },
     "audio": {"cnn": "mm_keras.encoders.audio:build_audio_cnn"},
+    "video": {
+        "frames": "mm_keras.encoders.video:build_video_frames",
+        "conv2plus1d": "mm_keras.encoders.video:build_video_conv2plus1d",
+    },
     "tabular": {"mlp": "mm_keras.encoders.tabular:build_tabular_mlp"},
-    "vector": {"mlp": "mm_keras.encoders.vector:build_vector_mlp"},
+    "vector": {
+        "mlp": "mm_keras.encoders.vector:build_vector_mlp",
+        "conv": "mm_keras.encoders.series:build_series_conv",
+        "gru": "mm_keras.encoders.series:build_series_gru",
+        "transformer": "mm_keras.encoders.series:build_series_transformer",
+    },
 }
+
+# Which of the vector encoders take one flat vector, and which a sequence; the first of each is the default. One that a
+# user adds may take either.
+FLAT_ENCODERS, SERIES_ENCODERS = ("mlp",), ("conv", "gru", "transformer")
 
 FUSIONS = {
     "concat": "mm_keras.fusion.concat:ConcatFusion",
@@ -33,19 +46,25 @@ FUSIONS = {
 # stands here, with {} when it has none; a kind that a user adds checks its own.
 FUSION_OPTIONS = {kind: {} for kind in FUSIONS} | {"self_attention": {"num_heads": 4}}
 
-ENCODER_OPTIONS = {(modality, kind): {} for modality, kinds in ENCODERS.items() for kind in kinds}
+ENCODER_OPTIONS = {(modality, kind): {} for modality, kinds in ENCODERS.items() for kind in kinds} | {
+    ("video", "frames"): {"pool": ("gru", "attention", "mean")},
+}
 
 TASKS = {
     "classification": "mm_keras.tasks.classification:ClassificationTask",
     "regression": "mm_keras.tasks.regression:RegressionTask",
 }
 
+# By the layout of an input, which is its modality but for several pictures and sequences.
 PREPROCESSORS = {
     "image": "mm_keras.preprocessing.image:ImagePreprocessor",
+    "views": "mm_keras.preprocessing.views:ViewsPreprocessor",
+    "video": "mm_keras.preprocessing.video:VideoPreprocessor",
     "text": "mm_keras.preprocessing.text:TextPreprocessor",
     "audio": "mm_keras.preprocessing.audio:AudioPreprocessor",
     "tabular": "mm_keras.preprocessing.tabular:TabularPreprocessor",
     "vector": "mm_keras.preprocessing.vector:VectorPreprocessor",
+    "series": "mm_keras.preprocessing.series:SeriesPreprocessor",
 }
 
 

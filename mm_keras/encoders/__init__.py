@@ -13,6 +13,7 @@ import inspect
 
 import keras
 
+from mm_keras.encoders.views import build_views
 from mm_keras.registry import ENCODERS, resolve
 
 UNITS = {"tiny": 32, "small": 64, "base": 128}
@@ -91,4 +92,6 @@ def count_depths(spec, tensor):
 def _begin(inputs, spec, tensor, options):
     build = resolve(ENCODERS[spec.kind][spec.encoder_kind])
     known = {k: v for k, v in options.items() if k in getattr(build, "options", ())}
+    if spec.layout == "views":
+        return build_views(build, inputs, spec.encoder, tensor, known)
     return build(inputs, spec.encoder, tensor, **known)

@@ -1,4 +1,4 @@
-"""The five kinds of input. Each field's unit is in its name or its comment; no tensors here."""
+"""The kinds of input. Each field's unit is in its name or its comment; no tensors here."""
 
 import re
 from typing import Annotated, Literal
@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from mm_keras.recipe.names import can_be_served
 from mm_keras.recipe.options import Option, check_options
 from mm_keras.recipe.part import FrozenDict, Part, name_or_part
-from mm_keras.registry import ENCODER_OPTIONS, ENCODERS, nearest
+from mm_keras.registry import ENCODER_OPTIONS, ENCODERS, FLAT_ENCODERS, SERIES_ENCODERS, nearest
 
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -58,12 +58,21 @@ class _Input(Part):
         """The encoder's name, the modality's default resolved."""
         return self.encoder.kind or next(iter(ENCODERS[self.kind]))
 
+    @property
+    def layout(self):
+        """How a value is laid out: the modality, but for `views` (several pictures) and `series` (a sequence)."""
+        return self.kind
+
 
 class Image(_Input):
-    """A picture: JPEG, PNG, GIF (first frame) or BMP bytes, or a path to them.
+    """A picture: JPEG, PNG, GIF (first frame) or BMP bytes, or a path to them. With `views`, several of one thing.
 
     Args:
-        column: Column of the manifest with the path. Defaults to the input's name.
+        column: Column of the manifest with the path. Defaults to the input's name. With `views`: a list of paths, or
+            one text with `;` between them.
+        views: Most pictures of one example; fewer are masked, more are a bad row. One encoder reads each, and a
+            learned attention pools them, so their order does not matter. A wholly black view counts as absent.
+            `None` takes one picture.
         size: `(height, width)` in pixels of the model tensor.
         channels: 1 (grey), 3 (RGB) or 4 (RGB and alpha).
         resize: `"stretch"` to `size`, or `"pad"` to keep the aspect on black borders.
@@ -75,12 +84,41 @@ class Image(_Input):
 
     kind: Literal["image"] = "image"
     column: str | None = None
+    views: Positive | None = None
     size: tuple[Positive, Positive] = (96, 96)
     channels: Literal[1, 3, 4] = 3
     resize: Literal["stretch", "pad"] = "stretch"
     background: Annotated[int, Field(ge=0, le=255)] = 255
     shift: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
     flip: bool = False
+
+    @property
+    def layout(self):
+        return "views" if self.views else "image"
+
+
+class Video(_Input):
+    """Moving pictures: an animated GIF, or its frames one by one; MP4 and AVI are converted first (`mm-keras ingest`).
+
+    Args:
+        column: Column of the manifest with the path of a GIF or of a folder of frames (in the order of their names), a
+            list of paths of frames, or one text with `;` between them. Defaults to the input's name.
+        frames: Frames that the model sees. Longer videos give the middles of as many equal parts (arXiv:1608.00859,
+            section 3.1), shorter ones all they have; the rest is masked.
+        size: `(height, width)` in pixels of a frame.
+        channels: 1 (grey) or 3 (RGB).
+        resize: `"stretch"` to `size`, or `"pad"` to keep the aspect on black borders.
+        background: Grey level 0..255 that transparency of still frames is composited on.
+        encoder: Name or `Encoder`.
+    """
+
+    kind: Literal["video"] = "video"
+    column: str | None = None
+    frames: Positive = 8
+    size: tuple[Positive, Positive] = (64, 64)
+    channels: Literal[1, 3] = 3
+    resize: Literal["stretch", "pad"] = "stretch"
+    background: Annotated[int, Field(ge=0, le=255)] = 255
 
 
 class Text(_Input):
@@ -197,10 +235,12 @@ class Tabular(_Input):
 
 
 class Vector(_Input):
-    """Features computed elsewhere: columns of numbers, or a column of `.npy` paths or of lists.
+    """Features computed elsewhere: columns of numbers, or a column of `.npy` paths or of lists. With `steps`, a sequence.
 
     Args:
-        column: Column with paths or lists. Defaults to the input's name.
+        column: Column with paths or lists. Defaults to the input's name. With `steps`, each holds `(steps, features)`.
+        steps: Most steps of a sequence; what comes after them is cut and not looked at, shorter sequences are padded
+            and masked. A step whose features are all NaN is missing and masked too. `None` takes one flat vector.
         columns: Columns with one number each, in order.
         prefix: Takes every column whose name starts so, in the order of the table.
         encoder: Name or `Encoder`.
@@ -208,6 +248,7 @@ class Vector(_Input):
 
     kind: Literal["vector"] = "vector"
     column: str | None = None
+    steps: Positive | None = None
     columns: tuple[str, ...] = ()
     prefix: str | None = None
 
@@ -216,7 +257,32 @@ class Vector(_Input):
         given = [n for n in ("column", "columns", "prefix") if getattr(self, n)]
         if len(given) > 1:
             raise ValueError(f"takes one of `column`, `columns` and `prefix`. Received: {given}")
+        if self.steps and (self.columns or self.prefix):
+            raise ValueError(f"with `steps`, needs a `column` of `.npy` paths or lists of lists. Received: {given}")
         return self
 
+    @model_validator(mode="after")
+    def _encoder_fits(self):
+        fitting = [k for k in ENCODERS["vector"] if (k in FLAT_ENCODERS) != bool(self.steps)]
+        if self.steps and self.encoder_kind in FLAT_ENCODERS:
+            raise ValueError(
+                f"the encoder {self.encoder_kind!r} takes flat vectors; with `steps`, use one of {fitting}. "
+                f"Received: steps={self.steps}"
+            )
+        if not self.steps and self.encoder_kind in SERIES_ENCODERS:
+            raise ValueError(
+                f"the encoder {self.encoder_kind!r} takes sequences; give `steps`, or use one of {fitting}. "
+                "Received: steps=None"
+            )
+        return self
 
-Input = Annotated[Image | Text | Audio | Tabular | Vector, Field(discriminator="kind")]
+    @property
+    def layout(self):
+        return "series" if self.steps else "vector"
+
+    @property
+    def encoder_kind(self):
+        return self.encoder.kind or (SERIES_ENCODERS if self.steps else FLAT_ENCODERS)[0]
+
+
+Input = Annotated[Image | Text | Audio | Video | Tabular | Vector, Field(discriminator="kind")]

@@ -11,7 +11,8 @@ def check_options(options, known, owner):
     Args:
         options: `{name: value}`, as the recipe gives them.
         known: `{name: default}`; a value must have the type of its default. A default of 1 or more asks for a whole
-            number of at least 1, a default of `""` for a string. `None` for a kind that a user registered, which checks
+            number of at least 1, a default of `""` for a string, a tuple for one of its words, the first by default.
+            `None` for a kind that a user registered, which checks
             for itself.
         owner: What the message calls the kind.
 
@@ -26,6 +27,13 @@ def check_options(options, known, owner):
                 f"{owner} has no option {name!r}.{nearest(name, known)} Known options: {sorted(known)}."
             )
         default = known[name]
+        if isinstance(default, tuple):
+            if value not in default:
+                raise ValueError(
+                    f"{owner}: option {name!r} must be one of {list(default)}.{nearest(value, default)} "
+                    f"Received: {value!r}"
+                )
+            continue
         kind = type(default)
         fits = isinstance(value, kind) or (kind is float and isinstance(value, int))
         if not fits or (isinstance(value, bool) and kind is not bool):

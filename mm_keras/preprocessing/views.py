@@ -1,0 +1,61 @@
+"""Several pictures of one thing -> float32 pixels in [0, 1], absent ones zero."""
+
+import numpy as np
+import tensorflow as tf
+
+from mm_keras.preprocessing.image import ImagePreprocessor
+from mm_keras.recipe import TensorInfo
+
+
+class ViewsPreprocessor:
+    """Prepares each view as `ImagePreprocessor` does one picture. One bad view makes the whole value bad.
+
+    Args:
+        name: The input's name, which is also its served field.
+        spec: A `recipe.Image` with `views`.
+        state: Unused; pictures need no statistics.
+    """
+
+    reads_files = True
+    row_wise = True
+
+    def __init__(self, name, spec, state=None):
+        self.name, self.spec, self.state = name, spec, state or {}
+        self.single = ImagePreprocessor(name, spec.model_copy(update={"views": None}))
+        self.parts = spec.views
+        self.raw_specs = {name: tf.TensorSpec([spec.views], tf.string)}
+        self.blank = {name: b""}
+
+    @property
+    def tensor(self):
+        return TensorInfo(shape=(self.spec.views, *self.single.tensor.shape))
+
+    @property
+    def decoded_shape(self):
+        return self.tensor.shape
+
+    def adapt(self, cells):
+        """Nothing to learn."""
+
+    def read(self, cell):
+        """Paths `(views,)` -> their bytes; an empty path gives empty bytes."""
+        one = tf.TensorSpec([], tf.string)
+        return {self.name: tf.map_fn(lambda path: self.single.read(path)[self.name], cell, fn_output_signature=one)}
+
+    def decode(self, raw):
+        """One row: bytes `(views,)` -> float32 `(views, height, width, channels)`; empty bytes give zeros."""
+        one = tf.TensorSpec(self.single.decoded_shape, tf.float32)
+        pixels = tf.map_fn(lambda c: self.single.decode({self.name: c}), raw[self.name], fn_output_signature=one)
+        return tf.ensure_shape(pixels, self.tensor.shape)
+
+    def finish(self, batch):
+        return batch
+
+    def augment(self, batch, seed):
+        """Batch in training: each view is changed as one picture is, by a draw of its own."""
+        flat = tf.reshape(batch, [-1, *self.single.tensor.shape])
+        return tf.reshape(self.single.augment(flat, seed), tf.shape(batch))
+
+    def draw(self, tensor):
+        """Returns uint8 `(views, height, width, 3 or 4)` for a person to look at."""
+        return np.stack([self.single.draw(view) for view in np.asarray(tensor)])
