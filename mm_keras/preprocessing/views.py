@@ -57,5 +57,7 @@ class ViewsPreprocessor:
         return tf.reshape(self.single.augment(flat, seed), tf.shape(batch))
 
     def draw(self, tensor):
-        """Returns uint8 `(views, height, width, 3 or 4)` for a person to look at."""
-        return np.stack([self.single.draw(view) for view in np.asarray(tensor)])
+        """Returns uint8 `(views, height, width, 3 or 4)` up to the last one given, for a person to look at."""
+        views = np.asarray(tensor)
+        count = int(np.flatnonzero(views.any(axis=(1, 2, 3))).max(initial=-1)) + 1
+        return np.stack([self.single.draw(view) for view in views[: max(count, 1)]])
