@@ -70,7 +70,8 @@ def ingest(manifest, column, out, frames=32, side=None):
         DataError: When PyAV is absent, the manifest cannot be read, or `out` exists or is of another kind or folder.
     """
     manifest, out = Path(manifest), Path(out)
-    if out.exists() or out.suffix.lower() != manifest.suffix.lower() or out.parent.resolve() != manifest.parent.resolve():
+    is_beside = out.parent.resolve() == manifest.parent.resolve()
+    if out.exists() or out.suffix.lower() != manifest.suffix.lower() or not is_beside:
         raise DataError(
             f"the manifest to write must be a new {manifest.suffix} file in {manifest.parent}, so that the paths in it "
             f"stay right. Received: {out}"

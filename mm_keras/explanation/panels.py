@@ -16,8 +16,8 @@ class Panel:
         kind: The layout of the input: its modality, but for `views` and `series`.
         missing: Whether the input was blank.
         drawn: What the preprocessor's `draw` returns: uint8 `(height, width, 3 or 4)`, of views and videos
-            `(pictures, height, width, 3 or 4)`, WordPieces, log-mel `(mels, frames)`, `{field: value}`, or a float array
-            in the features' units, of a sequence `(steps, features)`.
+            `(pictures, height, width, 3 or 4)`, WordPieces, log-mel `(mels, frames)`, `{field: value}`, or a float
+            array in the features' units, of a sequence `(steps, features)`.
         names: Of the parts that have one: WordPieces, fields or features.
         shown: Text of the parts' values in their own units, for tables and vectors.
         seconds: Length of a sound, as the model hears it.

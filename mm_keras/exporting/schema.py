@@ -98,8 +98,8 @@ def _raw_meaning(p, field):
     if spec.kind == "text":
         return f"text in UTF-8; its first {spec.length} WordPieces"
     if spec.layout == "series":
-        count = len(p.state["mean"])
-        return f"any number of steps of {count} numbers, in the units of the training rows; the first {spec.steps} count"
+        of = f"{len(p.state['mean'])} numbers, in the units of the training rows"
+        return f"any number of steps of {of}; the first {spec.steps} count"
     if spec.kind == "vector":
         return f"{p.tensor.shape[0]} numbers, in the units of the training rows"
     column = {f: c for c, f in spec.fields().items()}[field]

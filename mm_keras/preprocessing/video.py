@@ -127,6 +127,6 @@ def _is_whole(contents):
             pixels <= MAX_CLIP_PIXELS, ["more pixels than allowed: frames, height, width", frames, height, width]
         ),
         tf.debugging.Assert(
-            tf.equal(tf.strings.substr(contents, bytes_there - 1, 1), b";"), ["the GIF is cut: it does not end with its mark"]
+            tf.equal(tf.strings.substr(contents, bytes_there - 1, 1), b";"), ["the GIF is cut: it lacks its end"]
         ),
     ]

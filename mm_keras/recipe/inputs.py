@@ -235,7 +235,7 @@ class Tabular(_Input):
 
 
 class Vector(_Input):
-    """Features computed elsewhere: columns of numbers, or a column of `.npy` paths or of lists. With `steps`, a sequence.
+    """Features computed elsewhere: columns of numbers, or a column of `.npy` paths or lists. With `steps`, a sequence.
 
     Args:
         column: Column with paths or lists. Defaults to the input's name. With `steps`, each holds `(steps, features)`.
