@@ -5,8 +5,8 @@ from keras import layers
 
 from mm_keras.encoders import UNITS
 from mm_keras.encoders.masking import ApplyMask, TokenMask
-from mm_keras.encoders.temporal import gru_states, pool_steps
-from mm_keras.encoders.text import DEPTH, PairMask, PositionEmbedding, transformer_block
+from mm_keras.encoders.temporal import TimeEmbedding, gru_states, pool_steps
+from mm_keras.encoders.text import DEPTH, PairMask, StepMask, transformer_block
 
 BLOCKS = {"tiny": 2, "small": 3, "base": 4}
 
@@ -42,16 +42,17 @@ def build_series_conv(inputs, encoder, tensor):
         `{"tokens": (batch, steps, units), "mask": (batch, steps), "embedding": (batch, units)}`.
 
     Reference:
-        Bai et al. 2018, arXiv:1803.01271, section 3.3 (dilation 2 ** i, residual blocks). Differs: steps see both ways,
-        and each is normalised by itself (`LayerNormalization`), so that padding has no part in it even in training.
+        Bai et al. 2018, arXiv:1803.01271, section 3.3 (dilation 2 ** i, residual blocks). Differs: steps see both ways;
+        batches are normalised, not weights, over real steps only.
     """
     units, mask = UNITS[encoder.size], TokenMask()(inputs)
     x = ApplyMask()([layers.Dense(units)(StepFeatures()(inputs)), mask])
     for block in range(BLOCKS[encoder.size]):
         wide = {"padding": "same", "dilation_rate": 2**block, "use_bias": False}
-        y = layers.LayerNormalization(epsilon=1e-5)(layers.Conv1D(units, 3, **wide)(x))
+        # Not `LayerNormalization`: an int8 would spend its range on the inverse deviation of padding, which is zero.
+        y = layers.BatchNormalization(momentum=0.9)(layers.Conv1D(units, 3, **wide)(x), mask=StepMask()(mask))
         y = ApplyMask()([layers.Dropout(encoder.dropout)(layers.Activation("relu")(y)), mask])
-        y = layers.LayerNormalization(epsilon=1e-5)(layers.Conv1D(units, 3, **wide)(y))
+        y = layers.BatchNormalization(momentum=0.9)(layers.Conv1D(units, 3, **wide)(y), mask=StepMask()(mask))
         x = ApplyMask()([layers.Activation("relu")(layers.Add()([x, y])), mask])
         state = yield {"features": x, "mask": mask}
         mask = state["mask"]
@@ -101,7 +102,7 @@ def build_series_transformer(inputs, encoder, tensor):
         each sub-layer (arXiv:2002.04745).
     """
     units, mask = UNITS[encoder.size], TokenMask()(inputs)
-    x = PositionEmbedding()(layers.Dense(units)(StepFeatures()(inputs)))
+    x = TimeEmbedding()(layers.Dense(units)(StepFeatures()(inputs)))
     x = layers.Dropout(encoder.dropout)(x)
     for _ in range(DEPTH[encoder.size]):
         x = transformer_block(x, PairMask()(mask), units // 16, encoder.dropout)

@@ -8,8 +8,7 @@ from mm_keras.encoders.image import build_image_cnn
 from mm_keras.encoders.masking import ApplyMask, TokenMask
 from mm_keras.encoders.pooling import AttentionPooling
 from mm_keras.encoders.residual import WIDTHS
-from mm_keras.encoders.temporal import gru_states, pool_steps
-from mm_keras.encoders.text import PositionEmbedding
+from mm_keras.encoders.temporal import TimeEmbedding, gru_states, pool_steps
 from mm_keras.registry import ENCODER_OPTIONS
 
 
@@ -37,7 +36,7 @@ def build_video_frames(inputs, encoder, tensor, unroll=False):
     x, mask = yield from encode_steps(build_image_cnn, inputs, encoder, tensor, {})
     if pool == "attention":
         # The layer after the positions lets a frame mean something else early than late; a weighed mean alone cannot.
-        tokens = ApplyMask()([layers.Dense(units, activation="relu")(PositionEmbedding()(x)), mask])
+        tokens = ApplyMask()([layers.Dense(units, activation="relu")(TimeEmbedding()(x)), mask])
         embedding = layers.Dropout(encoder.dropout)(AttentionPooling(units)([tokens, mask]))
         return {"tokens": tokens, "mask": mask, "embedding": embedding}
     if pool == "gru":
