@@ -12,21 +12,17 @@ ROWS, SIDE, FRAMES = 480, 12, 6
 
 
 def moving_dot(folder):
-    """A square that walks left or right around a torus from anywhere.
-
-    The same pictures, in the opposite order, are as likely for the other label, so a set of frames tells nothing.
-    """
+    """A square that walks to the right from anywhere; for the other label the same pictures in the opposite order."""
     rng, rows = np.random.default_rng(0), []
     for row in range(ROWS):
-        step = 2 * rng.choice([-1, 1])
-        x, y = rng.integers(SIDE, size=2)
         frames = np.full((FRAMES, SIDE, SIDE, 3), 40, np.uint8)
+        x, y = rng.integers(SIDE - 2 - FRAMES), rng.integers(SIDE - 2)
         for t in range(FRAMES):
-            columns = (x + t * step + np.arange(3)) % SIDE
-            frames[t, (y + np.arange(3))[:, None] % SIDE, columns] = 230
+            frames[t, y : y + 3, x + t : x + t + 3] = 230
+        label = rng.choice(["left", "right"])
         path = folder / f"{row:04}.gif"
-        path.write_bytes(gif_bytes(frames))
-        rows.append(f"{path.name},{'left' if step < 0 else 'right'}")
+        path.write_bytes(gif_bytes(frames if label == "right" else frames[::-1]))
+        rows.append(f"{path.name},{label}")
     manifest = folder / "manifest.csv"
     manifest.write_text("\n".join(["clip,direction", *rows]))
     return manifest
