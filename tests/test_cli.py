@@ -36,12 +36,12 @@ def test_help_needs_no_tensorflow_and_is_quick():
         run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         seconds.append(time.perf_counter() - began)
     assert run.stderr == ""
-    for word in ("demo", "fit", "evaluate", "predict", "explain", "export", "inspect", "doctor"):
+    for word in ("demo", "fit", "evaluate", "predict", "explain", "export", "ingest", "inspect", "doctor"):
         assert word in run.stdout
     print(f"mm-keras --help: median {statistics.median(seconds):.2f} s")
 
 
-@pytest.mark.parametrize("command", ["demo", "fit", "evaluate", "predict", "explain", "export", "inspect", "doctor"])
+@pytest.mark.parametrize("command", ["demo", "fit", "evaluate", "predict", "explain", "export", "ingest", "inspect", "doctor"])
 def test_every_command_has_help(command):
     result = CliRunner().invoke(app, [command, "--help"])
     assert result.exit_code == 0

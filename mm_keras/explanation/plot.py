@@ -134,6 +134,7 @@ WIDE = ("text", "views", "video")
 
 def _plot_strip(axes, panel, values, weight):
     axes.imshow(strip(overlay(grey_of(panel), values, weight)), interpolation="nearest")
+    axes.set_anchor("W")
     axes.set_axis_off()
 
 

@@ -1,0 +1,179 @@
+"""Encoders of several pictures, videos and sequences: padding, order, and the sums against NumPy and other layers."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+import mm_keras.recipe as parts
+from mm_keras.encoders import build_encoder
+from mm_keras.encoders.folding import FoldSteps, UnfoldSteps
+from mm_keras.encoders.masking import TokenMask
+from mm_keras.encoders.missing import Presence
+from mm_keras.encoders.pooling import AttentionPooling
+from mm_keras.encoders.temporal import TimeEmbedding
+from mm_keras.encoders.video import _in_space_and_time
+from mm_keras.recipe import TensorInfo
+
+RNG = np.random.default_rng(0)
+
+
+def as_numpy(x):
+    return np.asarray(ops.convert_to_numpy(x))
+
+
+def randomised(model):
+    for weight in model.weights:
+        if "seed" not in weight.path:
+            low = 0.5 if weight.path.endswith("variance") else -0.3
+            weight.assign(RNG.uniform(low, low + 0.6, weight.shape))
+    return model
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def test_attention_pooling_against_numpy():
+    layer = randomised_layer = AttentionPooling(5)
+    tokens = RNG.normal(size=(3, 4, 6)).astype(np.float32)
+    mask = np.array([[1, 1, 1, 1], [1, 0, 1, 0], [0, 0, 0, 0]], np.float32)
+    layer.build([tokens.shape, mask.shape])
+    randomised(randomised_layer)
+    (v, bv), (u, bu), (w,) = (part.get_weights() for part in (layer.hidden, layer.gate, layer.score))
+    scores = ((np.tanh(tokens @ v + bv) * sigmoid(tokens @ u + bu)) @ w)[..., 0]
+    shares = np.exp(scores) * mask
+    shares = shares / np.maximum(shares.sum(1, keepdims=True), 1e-30)
+    np.testing.assert_allclose(as_numpy(layer([tokens, mask])), np.einsum("bs,bsc->bc", shares, tokens), atol=1e-6)
+
+
+def test_folding_and_unfolding_are_inverse_and_in_order():
+    x = RNG.normal(size=(2, 3, 4, 5, 1)).astype(np.float32)
+    folded = as_numpy(FoldSteps()(x))
+    np.testing.assert_array_equal(folded, np.concatenate(list(x)))
+    np.testing.assert_array_equal(as_numpy(UnfoldSteps(3)(folded)), x)
+
+
+def test_masks_of_pictures_see_every_pixel():
+    x = np.zeros((2, 3, 4, 5, 1), np.float32)
+    x[0, 1, 3, 4, 0] = -1e-6
+    assert as_numpy(TokenMask()(x)).tolist() == [[0, 1, 0], [0, 0, 0]]
+    assert as_numpy(Presence()(x)).tolist() == [[1], [0]]
+
+
+def test_times_begin_as_sines_by_hand():
+    layer = TimeEmbedding()
+    layer.build((None, 9, 4))
+    t = np.arange(9)[:, None]
+    expected = np.concatenate([np.sin(2 * np.pi * t / [4, 36]), np.cos(2 * np.pi * t / [4, 36])], 1)
+    np.testing.assert_allclose(as_numpy(layer.times), expected, atol=1e-6)
+
+
+def test_a_2plus1d_convolution_is_two_3d_ones():
+    frames, mask = keras.Input((4, 6, 5, 3)), keras.Input((4,))
+    block = keras.Model([frames, mask], _in_space_and_time(FoldSteps()(frames), 8, 4, mask, activation=None))
+    randomised(block)
+    space, time = (layer for layer in block.layers if isinstance(layer, layers.Conv2D))
+    norms = [layer for layer in block.layers if isinstance(layer, layers.BatchNormalization)]
+    assert space.filters == 27 * 3 * 8 // (9 * 3 + 3 * 8)
+    # As many weights as one 3 x 3 x 3 convolution has, but for the rounding of the middle.
+    assert abs(space.count_params() + time.count_params() - 27 * 3 * 8) <= 9 * 3 + 3 * 8
+    x = RNG.normal(size=(2, 4, 6, 5, 3)).astype(np.float32)
+    first = layers.Conv3D(space.filters, (1, 3, 3), padding="same", use_bias=False)
+    second = layers.Conv3D(8, (3, 1, 1), padding="same", use_bias=False)
+    first.build(x.shape)
+    first.kernel.assign(as_numpy(space.kernel)[None])
+    middle = ops.relu(norms[0](first(x)))
+    second.build(middle.shape)
+    second.kernel.assign(as_numpy(time.kernel)[:, :, None])
+    expected = norms[1](second(middle))
+    got = block([x, np.ones((2, 4), np.float32)])
+    np.testing.assert_allclose(as_numpy(got).reshape(2, 4, 6, 5, 8), as_numpy(expected), rtol=1e-4, atol=1e-5)
+
+
+def video(kind, frames, **options):
+    spec = parts.Video(frames=frames, encoder={"kind": kind, "size": "tiny", "options": options})
+    return spec, TensorInfo(shape=(frames, 8, 9, 2))
+
+
+def sequence(kind, steps):
+    return parts.Vector(steps=steps, encoder={"kind": kind, "size": "tiny"}), TensorInfo(shape=(steps, 4))
+
+
+def shots(views):
+    return parts.Image(views=views, encoder={"size": "tiny"}), TensorInfo(shape=(views, 8, 9, 3))
+
+
+CASES = [
+    ("gru", lambda n: video("frames", n, pool="gru")),
+    ("attention", lambda n: video("frames", n, pool="attention")),
+    ("mean", lambda n: video("frames", n, pool="mean")),
+    ("conv2plus1d", lambda n: video("conv2plus1d", n)),
+    ("series-conv", lambda n: sequence("conv", n)),
+    ("series-gru", lambda n: sequence("gru", n)),
+    ("series-transformer", lambda n: sequence("transformer", n)),
+    ("views", shots),
+]
+
+
+@pytest.mark.parametrize("make", [pytest.param(make, id=name) for name, make in CASES])
+def test_padding_at_the_end_changes_nothing(make):
+    short, long = (build_encoder("x", *make(n)) for n in (4, 7))
+    randomised(short)
+    for one, other in zip(short.weights, long.weights, strict=True):
+        value = as_numpy(one)
+        other.assign(np.pad(value, [(0, 3), (0, 0)], constant_values=9.0) if "times" in one.path else value)
+    x = RNG.uniform(0.1, 1, (2, *short.input_shape[1:])).astype(np.float32)
+    x[1, 2:] = 0
+    one, other = short(x), long(np.pad(x, [(0, 0), (0, 3)] + [(0, 0)] * (x.ndim - 2)))
+    np.testing.assert_allclose(other["embedding"], one["embedding"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(other["tokens"][:, :4], one["tokens"], rtol=1e-4, atol=1e-5)
+    assert as_numpy(other["mask"]).tolist() == [[1, 1, 1, 1, 0, 0, 0], [1, 1, 0, 0, 0, 0, 0]]
+    np.testing.assert_array_equal(as_numpy(one["tokens"])[1, 2:], 0)
+    assert np.abs(one["embedding"]).max() > 0.01
+    for key, symbol in short.output.items():
+        assert one[key].shape == (2, *symbol.shape[1:])
+
+
+@pytest.mark.parametrize("make", [pytest.param(make, id=name) for name, make in CASES])
+def test_order_matters_where_it_should(make, request):
+    encoder = randomised(build_encoder("x", *make(4)))
+    x = RNG.uniform(0.1, 1, (2, *encoder.input_shape[1:])).astype(np.float32)
+    one, other = (as_numpy(encoder(v)["embedding"]) for v in (x, x[:, ::-1]))
+    is_blind = request.node.callspec.id in ("mean", "views")
+    assert (np.abs(one - other).max() < 1e-5) == is_blind
+
+
+def test_a_step_of_average_features_is_a_step():
+    encoder = randomised(build_encoder("x", *sequence("conv", 3)))
+    zeros = np.zeros((2, 3, 4), np.float32)
+    zeros[0, :2, -1] = 1
+    got = encoder(zeros)
+    assert as_numpy(got["mask"]).tolist() == [[1, 1, 0], [0, 0, 0]]
+    assert np.abs(as_numpy(got["tokens"])[0, :2]).max() > 0.01
+
+
+def test_padding_has_no_part_in_the_statistics_of_a_sequence():
+    """Batch normalisation over real steps alone: what is padded behind moves no average in training."""
+    moved = []
+    for steps in (3, 9):
+        keras.utils.set_random_seed(0)
+        encoder = build_encoder("x", *sequence("conv", steps))
+        x = np.random.default_rng(1).uniform(0.1, 1, (5, 3, 4)).astype(np.float32)
+        encoder(np.pad(x, [(0, 0), (0, steps - 3), (0, 0)]), training=False)
+        first = next(layer for layer in encoder.layers if isinstance(layer, layers.BatchNormalization))
+        tap = keras.Model(encoder.input, first.output)
+        tap(np.pad(x, [(0, 0), (0, steps - 3), (0, 0)]), training=True)
+        moved.append(as_numpy(first.moving_variance))
+    np.testing.assert_allclose(moved[0], moved[1], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("spec", "info"), [video("frames", 4, pool="gru"), sequence("gru", 5)], ids=["video", "series"]
+)
+def test_an_unrolled_gru_is_the_same_network(spec, info):
+    rolled, unrolled = randomised(build_encoder("x", spec, info)), build_encoder("x", spec, info, unroll=True)
+    unrolled.set_weights(rolled.get_weights())
+    x = RNG.uniform(0.1, 1, (3, *info.shape)).astype(np.float32)
+    x[1, 2:], x[2] = 0, 0
+    np.testing.assert_allclose(rolled(x)["embedding"], unrolled(x)["embedding"], rtol=1e-5, atol=1e-6)
