@@ -41,7 +41,9 @@ def test_help_needs_no_tensorflow_and_is_quick():
     print(f"mm-keras --help: median {statistics.median(seconds):.2f} s")
 
 
-@pytest.mark.parametrize("command", ["demo", "fit", "evaluate", "predict", "explain", "export", "ingest", "inspect", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["demo", "fit", "evaluate", "predict", "explain", "export", "ingest", "inspect", "doctor"]
+)
 def test_every_command_has_help(command):
     result = CliRunner().invoke(app, [command, "--help"])
     assert result.exit_code == 0

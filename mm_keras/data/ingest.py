@@ -105,7 +105,7 @@ def is_manifest(path):
 def _frames(av, path):
     with av.open(str(path)) as container:
         if not container.streams.video:
-            raise DataError(f"{path}: holds no pictures, only {[s.type for s in container.streams]}.")
+            raise DataError(f"{path}: holds no video, but {[s.type for s in container.streams] or 'nothing'}.")
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         yield from container.decode(stream)

@@ -10,6 +10,7 @@ import mm_keras.recipe as parts
 from mm_keras.cli import app
 from mm_keras.data.ingest import ingest, ingest_video
 from mm_keras.data.manifest import load
+from mm_keras.data.tables import read_table
 from mm_keras.errors import DataError
 
 av = pytest.importorskip("av")  # an extra; `.[dev]` has it
@@ -52,7 +53,7 @@ def test_large_frames_are_shrunk(tmp_path):
 
 def test_faults_are_named(tmp_path):
     (tmp_path / "text.mp4").write_text("no video")
-    with pytest.raises(DataError, match="text.mp4: cannot be read as a video"):
+    with pytest.raises(DataError, match=r"text.mp4: cannot be read as a video"):
         ingest_video(tmp_path / "text.mp4", tmp_path / "out")
     with pytest.raises(DataError, match="there is no such file"):
         ingest_video(tmp_path / "none.mp4", tmp_path / "out")
@@ -78,17 +79,21 @@ def test_a_manifest_of_videos(tmp_path, suffix):
         table.to_parquet(source)
     faults = ingest(source, "clip", out, frames=4)
     assert faults[["row", "value"]].to_numpy().tolist() == [[2, "broken.avi"]]
-    assert "cannot be read as a video" in faults["reason"][0]
+    assert "holds no video, but nothing" in faults["reason"][0]
+    for wrong in (out, tmp_path / "other.txt", tmp_path / "deeper" / f"x.{suffix}"):
+        with pytest.raises(DataError, match="the manifest to write must be a new"):
+            ingest(source, "clip", wrong)
+    if suffix != "csv":
+        assert read_table(out)[0]["clip"].tolist() == ["frames/000001", "broken.avi", "frames/000001"]
+        return
     recipe = parts.Recipe(
         inputs={"clip": parts.Video(frames=2, size=(8, 8))}, tasks={"kind": parts.Classification(classes=("x", "y"))}
     )
     data = load(out, recipe, split=None, max_bad=1.0)
     assert data.rows.numbers.tolist() == [1, 3]
-    assert [p.rsplit("/", 2)[1:] for p in data.rows.cells["clip"][0]] == [["000001", "0001.png"], ["000001", "0003.png"]]
+    found = [path.rsplit("/", 2)[1:] for path in data.rows.cells["clip"][0]]
+    assert found == [["000001", "0001.png"], ["000001", "0003.png"]]
     assert "mm-keras ingest" in data.quarantine["reason"][0]
-    for wrong in (out, tmp_path / "other.txt", tmp_path / "deeper" / f"x.{suffix}"):
-        with pytest.raises(DataError, match="the manifest to write must be a new"):
-            ingest(source, "clip", wrong)
 
 
 def test_the_command_line(tmp_path):

@@ -17,7 +17,7 @@ def test_the_default_encoder_follows_the_shape():
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: parts.Vector(steps=4, encoder="mlp"), "the encoder 'mlp' takes flat vectors; with `steps`, use one of"),
+        (lambda: parts.Vector(steps=4, encoder="mlp"), "the encoder 'mlp' takes flat vectors; with `steps`, use"),
         (lambda: parts.Vector(encoder="gru"), "the encoder 'gru' takes sequences; give `steps`, or use one of ['mlp']"),
         (lambda: parts.Vector(steps=4, columns=("a", "b")), "with `steps`, needs a `column` of `.npy` paths or lists"),
         (lambda: parts.Vector(steps=0), "greater than or equal to 1"),
