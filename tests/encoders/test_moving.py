@@ -6,7 +6,7 @@ import pytest
 from keras import layers, ops
 
 import mm_keras.recipe as parts
-from mm_keras.encoders import build_encoder
+from mm_keras.encoders import build_encoder, count_depths, encode_by_depths
 from mm_keras.encoders.folding import FoldSteps, UnfoldSteps
 from mm_keras.encoders.masking import TokenMask
 from mm_keras.encoders.missing import Presence
@@ -183,3 +183,29 @@ def test_an_unrolled_gru_is_the_same_network(spec, info):
     x = RNG.uniform(0.1, 1, (3, *info.shape)).astype(np.float32)
     x[1, 2:], x[2] = 0, 0
     np.testing.assert_allclose(rolled(x)["embedding"], unrolled(x)["embedding"], rtol=1e-5, atol=1e-6)
+
+
+DEEP = ("views", "gru", "conv2plus1d", "series-conv")
+
+
+@pytest.mark.filterwarnings("ignore:When providing `inputs` as a dict")  # of the names that parts of an encoder get
+@pytest.mark.parametrize("make", [pytest.param(make, id=name) for name, make in CASES if name in DEEP])
+def test_depth_by_depth_is_the_same_encoder(make):
+    spec, info = make(3)
+    whole, inputs = randomised(build_encoder("x", spec, info)), keras.Input(info.shape)
+    walk, state, depths = encode_by_depths("x", spec, info, inputs), None, 0
+    while True:
+        try:
+            state = walk.send(state)
+        except StopIteration as end:
+            parted = keras.Model(inputs, end.value["embedding"])
+            break
+        depths += 1
+        # LiteRT multiplies by a mask in up to four axes; the mask is of the steps.
+        assert len(state["features"].shape) <= 4
+        assert state["features"].shape[1] == state["mask"].shape[1] == 3
+    assert depths == count_depths(spec, info) == 2
+    parted.set_weights(whole.get_weights())
+    x = RNG.uniform(0.1, 1, (2, *info.shape)).astype(np.float32)
+    x[1, 1:] = 0
+    np.testing.assert_allclose(as_numpy(parted(x)), as_numpy(whole(x)["embedding"]), rtol=1e-5, atol=1e-6)
