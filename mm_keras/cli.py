@@ -1,5 +1,6 @@
 """The command line: parses, calls, prints; decides nothing."""
 
+import importlib
 import importlib.util
 import json
 import sys
@@ -22,6 +23,24 @@ app = typer.Typer(
 )
 console = Console(width=None if sys.stdout.isatty() else 120)
 
+
+@app.callback()
+def options(
+    modules: Annotated[
+        list[str], typer.Option("--import", help="A module that registers one's own encoders or fusions.")
+    ] = [],  # noqa: B006 (typer's form)
+):
+    """Import a user's modules before the command runs."""
+    if modules:
+        _package()
+        sys.path.insert(0, "")  # as `python -m` does
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise RecipeError(f"--import {module}: {error}") from None
+
+
 RunFolder = Annotated[Path, typer.Argument(help="A run folder, as `fit` writes it.")]
 
 
@@ -40,7 +59,7 @@ def demo(out: Annotated[Path, typer.Option(help="Folder for data, run, export an
     card = out / "explanation.html"
     rows = run.rows("test")
     mm.explain(run, rows.example(0)).save(card)
-    bundle = mm.export(run, Path("saved_models") / "digits")
+    bundle = mm.export(run, Path("saved_models") / "digits", rows)  # int8's accuracy is that on the test rows
     typer.echo(f"\nparity of the export with the trained model\n{bundle.table()}")
     console.print(f"\nrun          {escape(str(run.folder))}")
     console.print(f"explanation  {escape(str(card))}")
@@ -59,6 +78,33 @@ def fit(
     """Train the model of a recipe."""
     mm = _package()
     mm.fit(recipe, mm.load(manifest, recipe, max_bad=max_bad), out)
+
+
+@app.command()
+def preview(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, YAML.")],
+    manifest: Annotated[Path, typer.Argument(help="The table of examples: CSV, TSV, JSONL or Parquet.")],
+    out: Annotated[Path, typer.Option(help="An .html or .png file.")],
+    rows: Annotated[int, typer.Option(help="How many training rows.")] = 6,
+    draws: Annotated[int, typer.Option(help="How many draws of the augmentation for each.")] = 3,
+):
+    """Draw what the model sees: training rows, and what augmentation makes of them."""
+    mm = _package()
+    shown = mm.preview(recipe, manifest, rows, draws=draws)
+    shown.save(out)
+    console.print(escape(repr(shown)))
+    console.print(escape(str(out)))
+
+
+@app.command()
+def extract(
+    run: RunFolder,
+    out: Annotated[Path, typer.Option(help="A .parquet file, or a folder for .npy files.")],
+    manifest: Annotated[Path | None, typer.Argument(help="Rows to embed. Defaults to the run's own rows.")] = None,
+):
+    """Write the embeddings of each input and of the fusion, as a manifest of vectors."""
+    mm = _package()
+    console.print(escape(repr(mm.extract_features(run, manifest, out))))
 
 
 @app.command()
@@ -142,6 +188,21 @@ def ingest(
     console.print(f"{escape(str(out))}; {len(faults)} videos could not be converted")
     if len(faults):
         _print_frame(faults, "not converted")
+
+
+@app.command()
+def link(
+    triples: Annotated[Path, typer.Argument(help="A table of head, relation and tail: CSV, TSV, JSONL or Parquet.")],
+    out: Annotated[Path, typer.Option(help="Folder for metrics.json, ranks and vectors.")],
+    method: Annotated[str, typer.Option(help="transe or distmult.")] = "transe",
+    dim: Annotated[int, typer.Option(help="Length of the vectors.")] = 32,
+    epochs: Annotated[int, typer.Option(help="Passes over the training triples.")] = 100,
+    seed: Annotated[int, typer.Option(help="Of split and training.")] = 0,
+):
+    """Learn vectors of a knowledge graph, and rank its held-out triples."""
+    found = _package().link_prediction(triples, out, method=method, dim=dim, epochs=epochs, seed=seed)
+    console.print(escape(repr(found)))
+    console.print(escape(str(out / "metrics.json")))
 
 
 @app.command()

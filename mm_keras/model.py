@@ -1,8 +1,10 @@
 """One recipe -> one plain functional Keras model: inputs, graph, outputs."""
 
+import re
+
 import keras
 
-from mm_keras.encoders import build_encoder, count_depths, encode_by_depths
+from mm_keras.encoders import build_encoder, build_encoder_parts
 from mm_keras.encoders.missing import MaskAbsent, MissingEmbedding, ModalityDropout, Presence
 from mm_keras.fusion import build_fusion, fusion_level
 
@@ -62,27 +64,22 @@ def _encode_together(recipe, tensors, inputs, kept, fusion, options):
 
     Encoders of fewer depths join at the last ones, where features mean most.
     """
-    walks = {n: encode_by_depths(n, recipe.inputs[n], tensors[n], x, **options) for n, x in inputs.items()}
-    counts = {n: count_depths(recipe.inputs[n], tensors[n]) for n in inputs}
-    depth_count, states, encoded = max(counts.values()), dict.fromkeys(inputs), {}
-    for depth in range(1, depth_count + 1):
-        here = {}
-        for n in inputs:
-            if depth > depth_count - counts[n]:
-                here[n] = walks[n].send(states[n])
-        states |= here
-        changed = fusion.exchange(depth, {n: s["features"] for n, s in here.items()}, _masks(here), kept)
-        states |= {n: {**s, "features": changed[n]} for n, s in here.items()}
-    for n in inputs:
-        try:
-            walks[n].send(states[n])
-        except StopIteration as end:
-            encoded[n] = end.value
-    return encoded
+    parts = {n: build_encoder_parts(n, recipe.inputs[n], tensors[n], **options) for n in inputs}
+    deepest, states = max(len(p) for p in parts.values()) - 1, dict(inputs)
+    for depth in range(1, deepest + 1):
+        # Those that have as many parts left as the deepest one; its last comes after the last depth.
+        here = [n for n in inputs if len(parts[n]) == deepest - depth + 2]
+        for n in here:
+            states[n] = parts[n].pop(0)(states[n])
+        features, masks = {n: states[n]["features"] for n in here}, {n: states[n].get("mask") for n in here}
+        for n, changed in fusion.exchange(depth, features, masks, kept).items():
+            states[n] = {**states[n], "features": changed}
+    return {n: parts[n].pop()(states[n]) for n in inputs}
 
 
-def _masks(states):
-    return {n: s.get("mask") for n, s in states.items()}
+def encoder_parts(model, name):
+    """Returns the models that one input's encoder is made of, in order; one, unless a fusion reaches into it."""
+    return [layer for layer in model.layers if re.fullmatch(rf"{name}_encoder(_\d+)?", layer.name)]
 
 
 def logits_model(model, tasks):

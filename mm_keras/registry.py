@@ -1,7 +1,7 @@
 """What a recipe may name. Entries are `"module:attribute"`, so that reading a recipe never imports Keras.
 
-A user adds an entry with one line, as a path or as the object itself:
-`mm_keras.registry.FUSIONS["mine"] = MyFusion`.
+A user adds an entry with one line, as a path or as the object itself, any Keras layer included:
+`mm_keras.registry.FUSIONS["mine"] = MyFusion`, `mm_keras.registry.ENCODERS["vector"]["mine"] = keras.layers.Dense(32)`.
 """
 
 import difflib
@@ -9,23 +9,44 @@ import importlib
 
 # The first entry of each modality is its default.
 ENCODERS = {
-    "image": {"cnn": "mm_keras.encoders.image:build_image_cnn"},
+    "image": {
+        "cnn": "mm_keras.encoders.image:build_image_cnn",
+        "vit": "mm_keras.encoders.vit:build_image_vit",
+        "convnext": "mm_keras.encoders.convnext:build_image_convnext",
+        "backbone": "mm_keras.encoders.backbones:build_image_backbone",
+        "hub": "mm_keras.encoders.hub:build_image_hub",
+    },
     "text": {
         "transformer": "mm_keras.encoders.text:build_text_transformer",
         "gru": "mm_keras.encoders.text:build_text_gru",
         "cnn": "mm_keras.encoders.text:build_text_cnn",
+        "ngrams": "mm_keras.encoders.ngrams:build_text_ngrams",
+        "lstm": "mm_keras.encoders.text:build_text_lstm",
+        "hub": "mm_keras.encoders.hub:build_text_hub",
     },
-    "audio": {"cnn": "mm_keras.encoders.audio:build_audio_cnn"},
+    "audio": {
+        "cnn": "mm_keras.encoders.audio:build_audio_cnn",
+        "conv_gru": "mm_keras.encoders.audio:build_audio_conv_gru",
+        "transformer": "mm_keras.encoders.audio:build_audio_transformer",
+    },
+    "tabular": {
+        "mlp": "mm_keras.encoders.tabular:build_tabular_mlp",
+        "transformer": "mm_keras.encoders.feature_transformer:build_tabular_transformer",
+    },
     "video": {
         "frames": "mm_keras.encoders.video:build_video_frames",
         "conv2plus1d": "mm_keras.encoders.video:build_video_conv2plus1d",
     },
-    "tabular": {"mlp": "mm_keras.encoders.tabular:build_tabular_mlp"},
     "vector": {
         "mlp": "mm_keras.encoders.vector:build_vector_mlp",
         "conv": "mm_keras.encoders.series:build_series_conv",
         "gru": "mm_keras.encoders.series:build_series_gru",
         "transformer": "mm_keras.encoders.series:build_series_transformer",
+    },
+    "entity": {
+        "rgcn": "mm_keras.encoders.entity:build_entity_rgcn",
+        "gat": "mm_keras.encoders.entity:build_entity_gat",
+        "embedding": "mm_keras.encoders.entity:build_entity_embedding",
     },
 }
 
@@ -36,19 +57,63 @@ FLAT_ENCODERS, SERIES_ENCODERS = ("mlp",), ("conv", "gru", "transformer")
 FUSIONS = {
     "concat": "mm_keras.fusion.concat:ConcatFusion",
     "gated": "mm_keras.fusion.gated:GatedFusion",
+    "sum": "mm_keras.fusion.pooled:SumFusion",
+    "mean": "mm_keras.fusion.pooled:MeanFusion",
+    "max": "mm_keras.fusion.pooled:MaxFusion",
+    "product": "mm_keras.fusion.pooled:ProductFusion",
+    "shared": "mm_keras.fusion.shared:SharedFusion",
+    "film": "mm_keras.fusion.film:FilmFusion",
+    "tensor": "mm_keras.fusion.tensor:TensorFusion",
+    "low_rank": "mm_keras.fusion.tensor:LowRankFusion",
+    "bilinear": "mm_keras.fusion.tensor:BilinearFusion",
+    "experts": "mm_keras.fusion.experts:ExpertsFusion",
     "self_attention": "mm_keras.fusion.self_attention:SelfAttentionFusion",
+    "token_transformer": "mm_keras.fusion.tokens:TokenTransformerFusion",
+    "cross_attention": "mm_keras.fusion.tokens:CrossAttentionFusion",
+    "bottleneck": "mm_keras.fusion.tokens:BottleneckFusion",
+    "perceiver": "mm_keras.fusion.tokens:PerceiverFusion",
+    "graph_attention": "mm_keras.fusion.graph_attention:GraphAttentionFusion",
+    "mmtm": "mm_keras.fusion.structure:MMTMFusion",
+    "central": "mm_keras.fusion.structure:CentralFusion",
     "decision_mean": "mm_keras.fusion.decision:DecisionMean",
     "decision_product": "mm_keras.fusion.decision:DecisionProduct",
     "decision_weighted": "mm_keras.fusion.decision:DecisionWeighted",
+    "decision_evidence": "mm_keras.fusion.evidence:DecisionEvidence",
+    "decision_stacking": "mm_keras.fusion.stacking:DecisionStacking",
 }
 
 # Settings of one kind alone, `{name: default}`, so that a recipe is checked without Keras. Every entry of the house
-# stands here, with {} when it has none; a kind that a user adds checks its own.
-FUSION_OPTIONS = {kind: {} for kind in FUSIONS} | {"self_attention": {"num_heads": 4}}
-
-ENCODER_OPTIONS = {(modality, kind): {} for modality, kinds in ENCODERS.items() for kind in kinds} | {
-    ("video", "frames"): {"pool": ("gru", "attention", "mean")},
+# stands here, with {} when it has none; a kind that a user adds checks its own. A tuple lists the words allowed, the
+# default first.
+FUSION_OPTIONS = {kind: {} for kind in FUSIONS} | {
+    "self_attention": {"num_heads": 4},
+    "tensor": {"size": 0},
+    "low_rank": {"rank": 4},
+    "bilinear": {"size": 0},
+    "experts": {"num_experts": 4},
+    "cross_attention": {"num_heads": 4, "layers": 1},
+    "bottleneck": {"num_heads": 4, "layers": 2, "bottlenecks": 4},
+    "perceiver": {"num_heads": 4, "layers": 2, "latents": 8},
+    "token_transformer": {"num_heads": 4, "layers": 2},
+    "graph_attention": {"num_heads": 4, "layers": 2},
+    "mmtm": {"reduction": 4},
 }
+
+_ENTITY = {"pretrain": ("", "transe", "distmult"), "pretrain_epochs": 100, "dim": 32, "forget": 0.3}
+ENCODER_OPTIONS = {(modality, kind): {} for modality, kinds in ENCODERS.items() for kind in kinds} | {
+    ("text", "ngrams"): {"longest": 5},
+    ("image", "backbone"): {"name": "MobileNetV2", "alpha": 1.0},
+    ("image", "vit"): {"patch": 0},
+    ("text", "transformer"): {"positions": ("learned", "rotary")},
+    ("audio", "transformer"): {"patch_frames": 8, "patch_bands": 16},
+    ("video", "frames"): {"pool": ("gru", "attention", "mean")},
+    ("tabular", "transformer"): {
+        "numbers": ("linear", "periodic", "piecewise"), "frequencies": 16, "sigma": 0.1, "bins": 16,
+    },
+    ("entity", "rgcn"): {**_ENTITY, "bases": 4},
+    ("entity", "gat"): {**_ENTITY, "num_heads": 4},
+    ("entity", "embedding"): _ENTITY,
+}  # fmt: skip
 
 TASKS = {
     "classification": "mm_keras.tasks.classification:ClassificationTask",
@@ -65,6 +130,7 @@ PREPROCESSORS = {
     "tabular": "mm_keras.preprocessing.tabular:TabularPreprocessor",
     "vector": "mm_keras.preprocessing.vector:VectorPreprocessor",
     "series": "mm_keras.preprocessing.series:SeriesPreprocessor",
+    "entity": "mm_keras.preprocessing.entity:EntityPreprocessor",
 }
 
 

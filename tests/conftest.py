@@ -69,9 +69,12 @@ def moving_examples(count, seed=0):
 
 
 def five_input_recipe(fusion="gated", **encoders):
-    """A recipe of all five modalities and both tasks, small enough to build in a second."""
+    """A recipe of all five modalities and both tasks, small enough to build in a second.
+
+    An encoder is a kind, or a dict of an `Encoder`'s fields.
+    """
     names = ("photo", "title", "voice", "facts", "features")
-    own = {n: {"size": "tiny", "kind": encoders.get(n)} for n in names}
+    own = {n: {"size": "tiny", **(e if isinstance(e := encoders.get(n), dict) else {"kind": e})} for n in names}
     return parts.Recipe(
         inputs={
             "photo": parts.Image(size=(16, 16), encoder=own["photo"]),

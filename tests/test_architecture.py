@@ -14,7 +14,7 @@ ROWS = [
     {"errors"},
     {"registry"},
     {"recipe"},
-    {"preprocessing"},
+    {"preprocessing", "extension"},
     {"data", "encoders", "fusion", "tasks"},
     {"model"},
     {"training"},
@@ -27,7 +27,7 @@ ROWS = [
 RANK = {room: rank for rank, row in enumerate(ROWS) for room in row}
 # `doctor` tells which libraries there are.
 TENSORFLOW = {"preprocessing", "data", "training", "evaluation", "explanation", "exporting", "doctor"}
-KERAS = TENSORFLOW | {"encoders", "fusion", "tasks", "model"}
+KERAS = TENSORFLOW | {"extension", "encoders", "fusion", "tasks", "model"}
 FORBIDDEN_NAMES = {"utils", "common", "base", "constants", "helpers", "misc"}
 
 

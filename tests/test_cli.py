@@ -15,6 +15,8 @@ from mm_keras.cli import app, main
 from mm_keras.recipe import load_recipe
 
 MAIN = [sys.executable, "-c", "from mm_keras.cli import main; main()"]
+COMMANDS = ["demo", "fit", "preview", "extract", "evaluate", "predict", "explain", "export", "ingest", "inspect"]
+COMMANDS += ["link", "doctor"]
 
 
 def call(*arguments):
@@ -36,14 +38,12 @@ def test_help_needs_no_tensorflow_and_is_quick():
         run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         seconds.append(time.perf_counter() - began)
     assert run.stderr == ""
-    for word in ("demo", "fit", "evaluate", "predict", "explain", "export", "ingest", "inspect", "doctor"):
+    for word in COMMANDS:
         assert word in run.stdout
     print(f"mm-keras --help: median {statistics.median(seconds):.2f} s")
 
 
-@pytest.mark.parametrize(
-    "command", ["demo", "fit", "evaluate", "predict", "explain", "export", "ingest", "inspect", "doctor"]
-)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command):
     result = CliRunner().invoke(app, [command, "--help"])
     assert result.exit_code == 0
@@ -105,6 +105,41 @@ def test_evaluate_predict_inspect_and_explain(fitted, digits_folder, tmp_path):
     assert "<html" in page.read_text(encoding="utf-8").lower()
 
 
+def test_preview_and_extract(fitted, recipe_file, digits_folder, tmp_path):
+    manifest, runner = digits_folder / "manifest.csv", CliRunner()
+    page = tmp_path / "new" / "preview.html"
+    arguments = ["preview", str(recipe_file), str(manifest), "--out", str(page), "--rows", "2", "--draws", "1"]
+    result = runner.invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "Preview(2 rows, the original and 1 draws; augmentation in training: none)" in result.output
+    assert page.read_text(encoding="utf-8").count("<img") == 2
+
+    out = tmp_path / "features.parquet"
+    result = runner.invoke(app, ["extract", str(fitted[1]), "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert "rows=200, bad=0; word[32]" in " ".join(result.output.split())
+    table = pd.read_parquet(out)
+    assert table.columns.tolist() == ["id", "split", "digit", "magnitude", "word", "card", "fusion"]
+
+
+def test_a_module_of_the_users_is_imported_first(recipe_file, digits_folder, tmp_path):
+    """`--import` finds what a recipe names, from the working directory; the run then finds it by itself."""
+    (tmp_path / "my_kinds.py").write_text(
+        "import keras\nfrom mm_keras.registry import FUSIONS\nFUSIONS['mine'] = keras.layers.Concatenate()\n"
+    )
+    recipe = load_recipe(recipe_file).without("word")
+    text = recipe.to_yaml().replace("kind: gated", "kind: mine")
+    (tmp_path / "recipe.yaml").write_text(text)
+    asked = ["preview", "recipe.yaml", digits_folder / "manifest.csv", "--out", "a.html", "--rows", "1"]
+    bad, good = (
+        subprocess.run([*MAIN, *extra, *map(str, asked)], capture_output=True, text=True, check=False, cwd=tmp_path)
+        for extra in ([], ["--import", "my_kinds"])
+    )
+    assert bad.returncode == 2
+    assert "fusion.kind: must be one of" in bad.stderr
+    assert good.returncode == 0, good.stderr
+
+
 def test_doctor_names_what_there_is():
     done = call("doctor")
     assert (done.returncode, done.stderr) == (0, "")
@@ -132,6 +167,10 @@ def test_every_expected_fault(fitted, recipe_file, digits_folder, tmp_path, monk
         (["fit", recipe_file, manifest, "--out", run], "DataError", "already holds a run"),
         (["fit", wild, manifest, "--out", tmp_path / "b"], "FloatingPointError", "Lower `training.learning_rate`"),
         (["explain", run, "--row", "d9999", "--out", tmp_path / "a.html"], "DataError", "no row has the id 'd9999'"),
+        (["preview", typo, manifest, "--out", tmp_path / "a.html"], "RecipeError", "Did you mean 'epochs'?"),
+        (["preview", recipe_file, manifest, "--out", tmp_path / "a", "--rows", "0"], "DataError", "`rows` must be at"),
+        (["extract", run, "--out", tmp_path / "a.csv"], "DataError", "written to a .parquet file or a folder"),
+        (["--import", "no_such_module", "doctor"], "RecipeError", "No module named 'no_such_module'"),
         (["inspect", tmp_path / "[/nowhere]"], "ExportError", "[/nowhere]"),
     ]
     for arguments, kind, message in cases:

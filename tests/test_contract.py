@@ -1,5 +1,6 @@
 """What every encoder and every fusion must keep, whichever they are combined with."""
 
+import importlib.util
 import itertools
 import re
 import zlib
@@ -21,27 +22,56 @@ from conftest import (
 
 import mm_keras.recipe as parts
 from mm_keras.model import build_model, logits_model
-from mm_keras.recipe import TensorInfo
-from mm_keras.registry import ENCODERS, FLAT_ENCODERS, FUSIONS, SERIES_ENCODERS, resolve
+from mm_keras.recipe import Graph, TensorInfo
+from mm_keras.registry import ENCODERS as REGISTRY
+from mm_keras.registry import FLAT_ENCODERS, FUSIONS, SERIES_ENCODERS, resolve
 from mm_keras.tasks import build_task
 
+# Encoders of an extra are held where it is installed.
+ABSENT = set() if importlib.util.find_spec("keras_hub") else {"hub"}
+ENCODERS = {kind: {k: v for k, v in names.items() if k not in ABSENT} for kind, names in REGISTRY.items()}
+
+# Neighbours of the entities 0 to 6.
+RING = np.array([[0, 0, 0], [2, 3, 6], [1, 3, 0], [4, 1, 2], [5, 3, 0], [6, 4, 1], [1, 5, 0]], np.int32)
+GRAPH = Graph(
+    neighbours=RING,
+    relations=np.where(RING, (RING + np.arange(7)[:, None]) % 4 + 1, 0).astype(np.int32),
+    relation_count=5,
+    numbers=np.linspace(-1, 1, 28, dtype=np.float32).reshape(7, 4) * (np.arange(7) > 0)[:, None],
+    tokens=(np.arange(28, dtype=np.int32).reshape(7, 4) * (np.arange(7) > 0)[:, None]) % 9,
+    token_count=9,
+)
 TENSORS = {
     "photo": TensorInfo(shape=(12, 10, 3)),
     "title": TensorInfo(shape=(6,), dtype="int32", vocabulary_size=40),
     "voice": TensorInfo(shape=(20, 8)),
     "facts": TensorInfo(shape=(7,), groups=(2, 2, 3), numeric=2),
     "features": TensorInfo(shape=(5,)),
+    "place": TensorInfo(shape=(1,), dtype="int32", vocabulary_size=7, graph=GRAPH),
     "shots": TensorInfo(shape=(3, 8, 10, 3)),
     "clip": TensorInfo(shape=(4, 12, 10, 3)),
     "series": TensorInfo(shape=(6, 4)),
 }
 MODALITY = {"photo": "image", "title": "text", "voice": "audio", "facts": "tabular", "features": "vector"}
+MODALITY["place"] = "entity"
 # A model of their own, so that the models above stay quick: inputs of several pictures or steps.
 MOVING = {"shots": "image", "clip": "video", "series": "vector"}
 KINDS = {name: list(ENCODERS[kind]) for name, kind in (MODALITY | MOVING).items()}
 KINDS["features"] = [kind for kind in KINDS["features"] if kind not in SERIES_ENCODERS]
 KINDS["series"] = [kind for kind in KINDS["series"] if kind not in FLAT_ENCODERS]
+# All encoders of pictures read views, in `encoders/test_moving.py`; here as many as there are of sequences.
+KINDS["shots"] = KINDS["shots"][: len(KINDS["series"])]
 FIRST = {name: KINDS[name][0] for name in MODALITY}
+
+
+# Options that change what an encoder is made of.
+OPTIONS = {
+    "photo": {"kind": "vit", "options": {"patch": 5}},
+    "title": {"kind": "transformer", "options": {"positions": "rotary"}},
+    "voice": {"kind": "transformer", "options": {"patch_frames": 3, "patch_bands": 99}},
+    "facts": {"kind": "transformer", "options": {"numbers": "periodic"}},
+    "features": {"kind": "mlp"},
+}
 
 
 def combinations():
@@ -59,14 +89,20 @@ def combinations():
         for fusion in levels.values():
             slow = [] if fusion == first else [pytest.mark.slow]
             yield pytest.param((fusion, encoders), id=f"{fusion}-{'-'.join(encoders.values())}", marks=slow)
+    yield pytest.param((first, OPTIONS), id=f"{first}-options")
 
 
 def test_every_registry_entry_stands_here():
     """Adding an encoder or a fusion without the contract is impossible."""
     cases = [p.values[0] for p in combinations() if not p.marks]
     assert {fusion for fusion, _ in cases} == set(FUSIONS)
-    met = {((MODALITY | MOVING)[name], kind) for _, encoders in cases for name, kind in encoders.items()}
+    named = [(name, kind) for _, encoders in cases if encoders is not OPTIONS for name, kind in encoders.items()]
+    met = {((MODALITY | MOVING)[name], kind) for name, kind in named}
     assert met == {(kind, name) for kind, names in ENCODERS.items() for name in names}
+
+
+def as_fields(encoder):
+    return {"kind": encoder} if isinstance(encoder, str) else encoder
 
 
 def build(fusion, encoders, policy="float32"):
@@ -77,13 +113,14 @@ def build(fusion, encoders, policy="float32"):
         "voice": parts.Audio,
         "facts": lambda **k: parts.Tabular(numeric=["a", "b"], categorical=["c"], **k),
         "features": parts.Vector,
+        "place": lambda **k: parts.Entity(triples="ring.csv", neighbours=3, **k),
         "shots": lambda **k: parts.Image(views=3, **k),
         "clip": parts.Video,
         "series": lambda **k: parts.Vector(steps=6, **k),
     }
     tensors = {n: TENSORS[n] for n in encoders}
     recipe = parts.Recipe(
-        inputs={n: kinds[n](encoder={"kind": encoders[n], "size": "tiny"}) for n in encoders},
+        inputs={n: kinds[n](encoder={"size": "tiny", **as_fields(encoders[n])}) for n in encoders},
         fusion=parts.Fusion(fusion, units=16),
         tasks={"breed": parts.Classification(), "rating": parts.Regression()},
     )
@@ -116,6 +153,7 @@ def batch(rows, seed=0, names=MODALITY):
     rng = np.random.default_rng(seed)
     tensors = {n: rng.uniform(0.05, 1, (rows, *t.shape)).astype(np.float32) for n, t in TENSORS.items()}
     tensors["title"] = rng.integers(1, 40, (rows, 6)).astype(np.int32)
+    tensors["place"] = rng.integers(1, 7, (rows, 1)).astype(np.int32)
     tensors["features"] = rng.normal(size=(rows, 5)).astype(np.float32)
     for row in range(rows):
         tensors["title"][row, rng.integers(1, 7) :] = 0
@@ -277,7 +315,7 @@ def test_a_seed_repeats_the_initial_weights(fusion, title):
     weights = []
     for _ in range(2):
         keras.utils.set_random_seed(7)
-        weights.append(build_model(recipe, {n: TENSORS[n] for n in MODALITY}, tasks).get_weights())
+        weights.append(build_model(recipe, {n: TENSORS[n] for n in recipe.inputs}, tasks).get_weights())
     for one, other in zip(*weights, strict=True):
         np.testing.assert_array_equal(one, other)
 

@@ -1,5 +1,6 @@
 """A table of examples -> checked rows in splits; every bad row is raised or quarantined here."""
 
+import dataclasses
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,14 +8,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from mm_keras.data.graphs import read_graph
 from mm_keras.data.quarantine import Quarantine, changed_since, file_faults, first_faults
 from mm_keras.data.rows import Rows
 from mm_keras.data.splits import NAMES, draw_splits
 from mm_keras.data.tables import as_numbers, as_text, column_of, read_table
 from mm_keras.errors import DataError
 from mm_keras.preprocessing import build_preprocessor
+from mm_keras.preprocessing.entity import entity_names
 from mm_keras.preprocessing.parts import list_frames, padded, sample_evenly, split_paths
 from mm_keras.recipe import load_recipe
+from mm_keras.registry import nearest
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class Data:
         vectors: `{input: columns}` that make up each vector input.
         max_bad: Share of bad rows that was allowed.
         seen: When the files were checked, seconds since the epoch.
+        graphs: `{input: graph}` of the entity inputs, as `read_graph` returns them.
     """
 
     name: str
@@ -38,6 +43,7 @@ class Data:
     vectors: dict
     max_bad: float = 0.05
     seen: float = 0.0
+    graphs: dict = dataclasses.field(default_factory=dict)
 
     @property
     def train(self):
@@ -82,7 +88,18 @@ class Data:
         return f"Data({self.name!r}, {', '.join(f'{k}={v}' for k, v in counts.items())}, quarantined={bad})"
 
 
-def load(source, recipe, *, root=None, split=(0.8, 0.1, 0.1), seed=None, max_bad=0.05, with_labels=True, lengths=None):
+def load(
+    source,
+    recipe,
+    *,
+    root=None,
+    split=(0.8, 0.1, 0.1),
+    seed=None,
+    max_bad=0.05,
+    with_labels=True,
+    lengths=None,
+    graphs=None,
+):
     """Reads a manifest, checks every cell and file, and splits the rows.
 
     Args:
@@ -97,6 +114,7 @@ def load(source, recipe, *, root=None, split=(0.8, 0.1, 0.1), seed=None, max_bad
         max_bad: Share of bad rows above which loading fails. Defaults to `0.05`.
         with_labels: Whether rows need labels, and splits; `False` for prediction. Defaults to `True`.
         lengths: `{input: count of numbers}` of vectors. Defaults to that of an input's first good row.
+        graphs: `{input: graph}` of entities, as `Data.graphs` has them. Defaults to the tables that the recipe names.
 
     Returns:
         A `Data`.
@@ -118,11 +136,14 @@ def load(source, recipe, *, root=None, split=(0.8, 0.1, 0.1), seed=None, max_bad
         twice = np.flatnonzero(pd.Series(ids).duplicated() & (ids != ""))
         quarantine.add(twice, "id", ids[twice], "an earlier row has this id")
 
-    cells, vectors = {}, {}
+    cells, vectors, graphs = {}, {}, dict(graphs or {})
     for key, spec in recipe.inputs.items():
         if spec.kind == "vector":
             length = (lengths or {}).get(key)
             cells[key], vectors[key] = _read_vector(key, spec, table, root, name, quarantine, length)
+        elif spec.kind == "entity":
+            graphs[key] = graphs.get(key) or read_graph(key, spec, root)
+            cells[key] = _read_entity(key, spec, table, graphs[key], name, quarantine)
         else:
             cells[key] = _READ[spec.layout](key, spec, table, root, name, quarantine)
     _check_anything(cells, quarantine)
@@ -134,7 +155,7 @@ def load(source, recipe, *, root=None, split=(0.8, 0.1, 0.1), seed=None, max_bad
     rows = Rows(ids, cells, labels, splits, np.arange(1, len(ids) + 1)).take(~quarantine.bad)
     if not len(rows):
         raise DataError(f"{name}: no good row is left. First: {first_faults(quarantine.table(), 3)}")
-    return Data(name, rows, quarantine.table(), classes, vectors, max_bad, seen)
+    return Data(name, rows, quarantine.table(), classes, vectors, max_bad, seen, graphs)
 
 
 def _read_files(key, spec, table, root, name, quarantine):
@@ -204,6 +225,19 @@ def _is_unicode(text):
         return bool(text.encode()) or True
     except UnicodeEncodeError:
         return False
+
+
+def _read_entity(key, spec, table, graph, name, quarantine):
+    column = spec.column or key
+    cells = as_text(column_of(table, column, f"inputs.{key}", name))
+    names = entity_names(graph)
+    known = {"", *names}
+    unknown = np.flatnonzero([cell not in known for cell in cells])
+    # Of the first few: looking for the nearest name takes its time.
+    near = [nearest(cells[row], names[:10_000]) if i < 20 else "" for i, row in enumerate(unknown)]
+    reasons = ["the graph has no entity of this name" + (f".{n}" if n else "") for n in near]
+    quarantine.add(unknown, column, cells[unknown], reasons)
+    return cells
 
 
 def _read_tabular(key, spec, table, root, name, quarantine):

@@ -5,11 +5,30 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from mm_keras.data.mixing import check_mixing, mix_batch
+from mm_keras.preprocessing.augmentation import keep_presence, stream
+
+# Autograph would rewrite all Python below a map: most of the time that a chain takes to build. Served graphs need none.
+PLAIN = tf.autograph.experimental.do_not_convert
+
 
 def make_dataset(
-    preprocessors, rows, *, batch_size, targets=None, weights=None, training=False, seed=0, epoch=None, cache_bytes=0
+    preprocessors,
+    rows,
+    *,
+    batch_size,
+    targets=None,
+    weights=None,
+    epochs=None,
+    shuffle=True,
+    mixup=0.0,
+    cutmix=0.0,
+    seed=0,
+    cache_bytes=0,
 ):
     """Streams the rows as batches of model tensors.
+
+    All epochs are one dataset, since each new iterator costs as much as several steps of a small model.
 
     Args:
         preprocessors: `{input: preprocessor}`, adapted.
@@ -17,53 +36,80 @@ def make_dataset(
         batch_size: Rows in a batch; the last may have fewer.
         targets: `{key: array (rows, ...)}` for the loss, or `None`.
         weights: `{key: array (rows,)}` of loss weights, with the keys of `targets`.
-        training: Whether to shuffle and augment.
-        seed: Of order and augmentation; both depend on it and the epoch alone.
-        epoch: `tf.Variable` int64 with the epoch's number, read when the dataset is iterated.
+        epochs: A `range` of epoch numbers to train: one augmented pass for each, rows mixed as `mixup` and `cutmix`
+            say. `None` is one pass in order, as the rows are.
+        shuffle: Whether each of the `epochs` has an order of its own. Defaults to `True`.
+        mixup: Alpha of `mix_batch`, for rows with targets. Defaults to `0.0`, off.
+        cutmix: As `mixup`. Defaults to `0.0`.
+        seed: Of order and augmentation; both depend on it, the epoch and a row's place in that order alone.
         cache_bytes: Files are decoded once and kept when all of them, decoded, take no more than this; else they are
             read anew in every pass.
 
     Returns:
         A `tf.data.Dataset` of `({input: tensor}, row numbers (batch,))`, or of `(tensors, targets, weights)`, with as
-        many rows as `rows`. A file that has gone bad since it was checked is left out, with a warning in the log; a
-        blank row of number -1 and weight 0 takes the place, so that the count of steps stays known.
+        many rows as `rows` in each pass; no batch spans two. A file that has gone bad since it was checked is left out,
+        with a warning in the log; a blank row of number -1 and weight 0 takes the place, so that the count of steps
+        stays known.
     """
-    count = len(rows)
-    epoch = tf.constant(0, tf.int64) if epoch is None else epoch
+    count, training = len(rows), epochs is not None
     files = {n: p for n, p in preprocessors.items() if p.row_wise}
     cells = {n: _constants(rows.cells[n]) for n in preprocessors}
+    mixes = training and targets is not None and (mixup or cutmix)
+    if mixes:
+        infos = {n: p.tensor for n, p in preprocessors.items()}
+        check_mixing(infos, targets)
     extra = None if targets is None else tuple({k: tf.constant(v) for k, v in d.items()} for d in (targets, weights))
 
-    def finish_batch(i, decoded):
+    @PLAIN
+    def finish_batch(epoch, i, decoded):
         at, tensors = tf.maximum(i, 0), {}
-        key = tf.stack([seed + 1_000_003 * tf.convert_to_tensor(epoch), at[0]])
+        key = tf.random.fold_in(tf.stack([tf.constant(seed, tf.int64), epoch]), at[0])
         for name, p in preprocessors.items():
             batch = decoded[name] if name in files else p.decode(p.read(_gather(cells[name], at)))
-            batch = _augmented(p, "augment", batch, key) if training else batch
+            own = stream(key, name)
+            batch = _augmented(p, "augment", batch, own) if training else batch
             batch = p.finish(batch)
-            tensors[name] = _augmented(p, "augment_finished", batch, key) if training else batch
+            tensors[name] = _augmented(p, "augment_finished", batch, own) if training else batch
         if targets is None:
             return tensors, i
         whole = tf.cast(i >= 0, tf.float32)
-        return tensors, _gather(extra[0], at), {k: v * whole for k, v in _gather(extra[1], at).items()}
+        batch = tensors, _gather(extra[0], at), {k: v * whole for k, v in _gather(extra[1], at).items()}
+        if mixes:
+            batch = mix_batch(*batch, i >= 0, stream(key, "mixing of rows"), infos, mixup=mixup, cutmix=cutmix)
+        return batch
 
-    order = tf.data.Dataset.range(count)
-    if training:
-        order = order.map(lambda i: _shuffled(i, count, seed, epoch))
     decoded_bytes = 4 * count * sum(math.prod(p.decoded_shape) for p in files.values())
-    if not files or decoded_bytes <= cache_bytes:
+    in_memory = not files or decoded_bytes <= cache_bytes
+    if in_memory:
         good, kept = _decode_all(files, cells, count) if files else (tf.ones([count], tf.bool), {})
-        batches = order.batch(batch_size).map(lambda i: (tf.where(tf.gather(good, i), i, -1), _gather(kept, i)))
+
+    @PLAIN
+    def one_pass(epoch):
+        order = tf.data.Dataset.range(count)
+        if training and shuffle:
+            order = order.map(lambda i: _shuffled(i, count, seed, epoch))
+        if in_memory:
+            batches = order.batch(batch_size).map(lambda i: (tf.where(tf.gather(good, i), i, -1), _gather(kept, i)))
+        else:
+            batches = _decoded(order, files, cells, count).batch(batch_size)
+        return batches.map(lambda i, decoded: (epoch, i, decoded))
+
+    if training:
+        batches = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(one_pass)
+        batches = batches.apply(tf.data.experimental.assert_cardinality(len(epochs) * math.ceil(count / batch_size)))
     else:
-        batches = _decoded(order, files, cells, count).batch(batch_size)
+        batches = one_pass(tf.constant(0, tf.int64))
     return batches.map(finish_batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
 def _decoded(order, files, cells, count):
     """Row numbers -> `(row number, {input: decoded})`, bad files left out and blank rows of number -1 at the end."""
-    read = order.map(
-        lambda i: (i, {n: p.decode(p.read(cells[n][i])) for n, p in files.items()}), num_parallel_calls=tf.data.AUTOTUNE
-    )
+
+    @PLAIN
+    def decode(i):
+        return i, {n: p.decode(p.read(cells[n][i])) for n, p in files.items()}
+
+    read = order.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
     blank = (tf.constant(-1, tf.int64), {n: tf.zeros(p.decoded_shape) for n, p in files.items()})
     good = read.ignore_errors(log_warning=True)
     return good.concatenate(tf.data.Dataset.from_tensors(blank).repeat()).take(count)
@@ -84,13 +130,13 @@ def _decode_all(files, cells, count):
 
 def _shuffled(i, count, seed, epoch):
     """A permutation keyed by seed and epoch: no buffer, and any epoch can be replayed on its own."""
-    key = tf.stack([tf.constant(seed, tf.int64), tf.convert_to_tensor(epoch)])
+    key = tf.stack([tf.constant(seed, tf.int64), epoch])
     return tf.random.experimental.index_shuffle(i, seed=key, max_index=tf.constant(count - 1, tf.int64))
 
 
 def _augmented(preprocessor, method, batch, key):
     augment = getattr(preprocessor, method, None)
-    return batch if augment is None else augment(batch, key)
+    return batch if augment is None else keep_presence(batch, augment(batch, key))
 
 
 def _constants(cell):

@@ -121,8 +121,8 @@ def _reason(preprocessor, path):
         next(iter(attempt))
     except tf.errors.OpError as error:
         return clean_message(error.message)
-    except UnicodeDecodeError as error:  # the message quotes the file's first bytes
-        return clean_message(error.object.decode(errors="replace"))
+    except UnicodeDecodeError as error:  # the message quotes bytes of the file
+        return clean_message(error.object.decode(errors="backslashreplace"))
     return "it could not be decoded"
 
 

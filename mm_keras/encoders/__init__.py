@@ -1,19 +1,24 @@
 """Model tensor -> tokens with a mask, and their pooled embedding. Only `keras` here, so any backend trains it.
 
-Every builder has one face: `build(inputs, encoder, tensor)` takes a `keras.Input`, the `recipe.Encoder` and the
-`TensorInfo`, and returns
+Every builder has one face: `build(inputs, encoder, tensor)` takes a `keras.Input`, the `recipe.Encoder` with the
+defaults of its options filled in, and the `TensorInfo`, and returns
 `{"tokens": (batch, steps, units), "mask": (batch, steps) float, 1 keeps, "embedding": (batch, units)}`.
 
 A builder may be a generator. At each of its depths it yields `{"features": (batch, ..., channels), "mask": (batch,
 steps) or absent}` and goes on with the dict that it is sent: the same one, or one that a fusion has changed. It must
 read its features and mask from that dict alone, since what follows becomes a model of its own.
+
+A builder may also return tokens or an embedding alone, and a Keras layer or model may stand for one (`plain.complete`).
 """
 
 import inspect
+from functools import partial
 
 import keras
 
+from mm_keras.encoders.plain import complete, encode_with_layer
 from mm_keras.encoders.views import build_views
+from mm_keras.extension import is_layer
 from mm_keras.registry import ENCODERS, resolve
 
 UNITS = {"tiny": 32, "small": 64, "base": 128}
@@ -29,69 +34,61 @@ def build_encoder(name, spec, tensor, **options):
         options: Passed to builders that know them: `unroll=True` for recurrent encoders that must convert.
     """
     inputs = keras.Input(tensor.shape, dtype=tensor.dtype, name=f"{name}_tensor")
-    built = _begin(inputs, spec, tensor, options)
-    if inspect.isgenerator(built):
-        sent = None
-        while True:
-            try:
-                sent = built.send(sent)
-            except StopIteration as end:
-                built = end.value
-                break
-    return keras.Model(inputs, built, name=f"{name}_encoder")
+    outputs = _walk(_begin(inputs, spec, tensor, options), lambda depth, state: state)
+    return keras.Model(inputs, outputs, name=f"{name}_encoder")
 
 
-def encode_by_depths(name, spec, tensor, x, **options):
-    """Encodes an input depth by depth: a generator for fusions that reach into the encoders.
-
-    Every part between two depths is a model named `<name>_encoder_1`, `<name>_encoder_2`..; the last is
-    `<name>_encoder`. Weights and results are those of `build_encoder` when what is sent is what was yielded.
+def build_encoder_parts(name, spec, tensor, **options):
+    """Returns the same encoder cut at its depths, for fusions that reach into the encoders.
 
     Args:
         name: As in `build_encoder`.
         spec: As in `build_encoder`.
         tensor: As in `build_encoder`.
-        x: The input's symbolic tensor.
         options: As in `build_encoder`.
 
-    Yields:
-        `{"features": .., "mask": ..}` of each depth.
-
     Returns:
-        What the builder returns.
+        A list of models, `<name>_encoder_1`, `<name>_encoder_2`.. and at last `<name>_encoder`, alone when the builder
+        has no depths. The first takes the model tensor, each other the dict that the one before it gives. Run one
+        after the other they are `build_encoder`, with its weights in its order.
     """
-    inputs = keras.Input(tensor.shape, dtype=tensor.dtype, name=f"{name}_tensor")
-    built = _begin(inputs, spec, tensor, options)
+    inputs, parts = keras.Input(tensor.shape, dtype=tensor.dtype, name=f"{name}_tensor"), []
+
+    def cut(depth, state):
+        nonlocal inputs
+        parts.append(keras.Model(inputs, state, name=f"{name}_encoder_{depth}"))
+        inputs = {k: keras.Input(t.shape[1:], dtype=t.dtype, name=k) for k, t in state.items()}
+        return dict(inputs)
+
+    outputs = _walk(_begin(inputs, spec, tensor, options), cut)
+    return [*parts, keras.Model(inputs, outputs, name=f"{name}_encoder")]
+
+
+def _walk(built, visit):
+    """Runs a builder's generator to its end, sending what `visit(depth, state)` returns; returns its result."""
     if not inspect.isgenerator(built):
-        return keras.Model(inputs, built, name=f"{name}_encoder")(x)
-    sent, depth = None, 0
+        return built
+    depth, sent = 0, None
     while True:
         try:
             state = built.send(sent)
         except StopIteration as end:
-            return keras.Model(inputs, end.value, name=f"{name}_encoder")(x)
+            return end.value
         depth += 1
-        x = yield keras.Model(inputs, state, name=f"{name}_encoder_{depth}")(x)
-        inputs = sent = {k: keras.Input(t.shape[1:], dtype=t.dtype, name=f"{k}_{depth}") for k, t in state.items()}
-
-
-def count_depths(spec, tensor):
-    """Returns at how many depths an encoder yields its features."""
-    inputs = keras.Input(tensor.shape, dtype=tensor.dtype)
-    built = _begin(inputs, spec, tensor, {})
-    count, sent = 0, None
-    while inspect.isgenerator(built):
-        try:
-            sent = built.send(sent)
-        except StopIteration:
-            break
-        count += 1
-    return count
+        sent = visit(depth, state)
 
 
 def _begin(inputs, spec, tensor, options):
     build = resolve(ENCODERS[spec.kind][spec.encoder_kind])
+    if is_layer(build):
+        build = partial(_layer_builder, build)
     known = {k: v for k, v in options.items() if k in getattr(build, "options", ())}
+    encoder = spec.encoder.model_copy(update={"options": spec.encoder_options})
     if spec.layout == "views":
-        return build_views(build, inputs, spec.encoder, tensor, known)
-    return build(inputs, spec.encoder, tensor, **known)
+        return build_views(build, inputs, encoder, tensor, known)
+    built = build(inputs, encoder, tensor, **known)
+    return built if inspect.isgenerator(built) else complete(built, inputs)
+
+
+def _layer_builder(entry, inputs, encoder, tensor):
+    return encode_with_layer(entry, inputs, encoder)

@@ -7,6 +7,7 @@ import keras
 from keras import layers, ops
 
 from mm_keras.encoders.masking import ApplyMask, TokenMask
+from mm_keras.encoders.plain import complete
 
 
 @keras.saving.register_keras_serializable("mm_keras")
@@ -58,7 +59,7 @@ def encode_steps(build, inputs, encoder, tensor, options):
     What it yields has at most four axes, `(batch, steps, places, channels)`, which LiteRT multiplies by a mask.
 
     Args:
-        build: A builder of `registry.ENCODERS["image"]`.
+        build: A builder of `registry.ENCODERS["image"]`, which may return what `plain.complete` takes.
         inputs: Float `(batch, steps, height, width, channels)`; a step of zeros is padding.
         encoder: `recipe.Encoder`.
         tensor: `TensorInfo` of `inputs`.
@@ -68,7 +69,10 @@ def encode_steps(build, inputs, encoder, tensor, options):
         `(embeddings (batch, steps, units), zero where there is no step; mask (batch, steps))`.
     """
     steps, mask, sent = tensor.shape[0], TokenMask()(inputs), None
-    built = build(FoldSteps()(inputs), encoder, replace(tensor, shape=tensor.shape[1:]), **options)
+    each = FoldSteps()(inputs)
+    built = build(each, encoder, replace(tensor, shape=tensor.shape[1:]), **options)
+    if not inspect.isgenerator(built):
+        built = complete(built, each)
     while inspect.isgenerator(built):
         try:
             state = built.send(sent)

@@ -103,3 +103,17 @@ class MaskedPooling(layers.Layer):
     def compute_output_shape(self, input_shape):
         batch, _, units = input_shape[0]
         return (batch, 2 * units)
+
+
+def pool_tokens(tokens, mask, units, dropout):
+    """Pools tokens into an embedding, and returns what an encoder returns.
+
+    Args:
+        tokens: `(batch, steps, channels)`; zeroed outside the mask.
+        mask: `(batch, steps)`.
+        units: Size of the embedding.
+        dropout: Fraction of it zeroed in training.
+    """
+    tokens = ApplyMask()([tokens, mask])
+    pooled = layers.Dense(units, activation="relu")(MaskedPooling()([tokens, mask]))
+    return {"tokens": tokens, "mask": mask, "embedding": layers.Dropout(dropout)(pooled)}

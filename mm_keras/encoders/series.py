@@ -4,9 +4,10 @@ import keras
 from keras import layers
 
 from mm_keras.encoders import UNITS
-from mm_keras.encoders.masking import ApplyMask, TokenMask
-from mm_keras.encoders.temporal import TimeEmbedding, gru_states, pool_steps
-from mm_keras.encoders.text import DEPTH, PairMask, StepMask, transformer_block
+from mm_keras.encoders.masking import ApplyMask, TokenMask, pool_tokens
+from mm_keras.encoders.recurrent import StepMask, both_directions
+from mm_keras.encoders.temporal import TimeEmbedding
+from mm_keras.encoders.transformer import transformer
 
 BLOCKS = {"tiny": 2, "small": 3, "base": 4}
 
@@ -57,7 +58,7 @@ def build_series_conv(inputs, encoder, tensor):
         state = yield {"features": x, "mask": mask}
         mask = state["mask"]
         x = ApplyMask()([state["features"], mask])
-    return pool_steps(x, mask, units, encoder.dropout)
+    return pool_tokens(x, mask, units, encoder.dropout)
 
 
 def build_series_gru(inputs, encoder, tensor, unroll=False):
@@ -76,9 +77,9 @@ def build_series_gru(inputs, encoder, tensor, unroll=False):
         Cho et al. 2014, arXiv:1406.1078, section 2.3. Differs: `reset_after`, as in Keras.
     """
     units, mask = UNITS[encoder.size], TokenMask()(inputs)
-    x = gru_states(StepFeatures()(inputs), mask, units, unroll)
+    x = both_directions(layers.GRU, StepFeatures()(inputs), mask, units, unroll)
     state = yield {"features": x, "mask": mask}
-    return pool_steps(state["features"], state["mask"], units, encoder.dropout)
+    return pool_tokens(state["features"], state["mask"], units, encoder.dropout)
 
 
 build_series_gru.options = ("unroll",)
@@ -104,8 +105,5 @@ def build_series_transformer(inputs, encoder, tensor):
     units, mask = UNITS[encoder.size], TokenMask()(inputs)
     x = TimeEmbedding()(layers.Dense(units)(StepFeatures()(inputs)))
     x = layers.Dropout(encoder.dropout)(x)
-    for _ in range(DEPTH[encoder.size]):
-        x = transformer_block(x, PairMask()(mask), units // 16, encoder.dropout)
-        state = yield {"features": x, "mask": mask}
-        x, mask = state["features"], state["mask"]
-    return pool_steps(layers.LayerNormalization(epsilon=1e-5)(x), mask, units, encoder.dropout)
+    x, mask = yield from transformer(x, mask, encoder)
+    return pool_tokens(x, mask, units, encoder.dropout)

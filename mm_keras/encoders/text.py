@@ -1,101 +1,19 @@
-"""WordPiece ids."""
+"""WordPiece ids, or bytes."""
 
-import keras
-from keras import layers, ops
+from keras import layers
 
 from mm_keras.encoders import UNITS
-from mm_keras.encoders.masking import ApplyMask, MaskedPooling, TokenMask
-
-DEPTH = {"tiny": 1, "small": 2, "base": 4}
-
-
-@keras.saving.register_keras_serializable("mm_keras")
-class PositionEmbedding(layers.Layer):
-    """Adds a learned vector for each place.
-
-    Input shape:
-        `(batch, steps, units)`; `steps` is fixed.
-    Output shape:
-        The same.
-    """
-
-    def build(self, input_shape):
-        small = keras.initializers.RandomNormal(stddev=0.02)
-        self.positions = self.add_weight(shape=input_shape[1:], initializer=small, name="positions")
-
-    def call(self, x):
-        return x + ops.cast(self.positions, x.dtype)[: x.shape[1]]
-
-    def compute_output_shape(self, input_shape):
-        return input_shape
-
-
-@keras.saving.register_keras_serializable("mm_keras")
-class PairMask(layers.Layer):
-    """Turns a mask of steps into the attention mask of Keras: bool `(batch, 1, steps)`, `True` attends."""
-
-    def call(self, mask):
-        return ops.expand_dims(ops.greater(mask, 0.5), 1)
-
-    def compute_output_spec(self, mask):
-        return keras.KerasTensor((mask.shape[0], 1, mask.shape[1]), dtype="bool")
-
-
-@keras.saving.register_keras_serializable("mm_keras")
-class StepMask(layers.Layer):
-    """Turns a mask of steps into the mask that recurrent layers take: bool `(batch, steps)`."""
-
-    def call(self, mask):
-        return ops.greater(mask, 0.5)
-
-    def compute_output_spec(self, mask):
-        return keras.KerasTensor(mask.shape, dtype="bool")
-
-
-@keras.saving.register_keras_serializable("mm_keras")
-class ReverseSteps(layers.Layer):
-    """Turns the steps around.
-
-    Input shape:
-        `(batch, steps, units)`.
-
-    Output shape:
-        The same.
-    """
-
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self.supports_masking = True  # takes the mask that recurrent layers attach, and ends it here
-
-    def compute_mask(self, inputs, previous_mask):
-        return None
-
-    def call(self, x):
-        return ops.flip(x, axis=1)
-
-    def compute_output_shape(self, input_shape):
-        return input_shape
-
-
-def transformer_block(x, attention_mask, num_heads, dropout):
-    """A pre-normalised transformer block: self-attention, then a network four times as wide.
-
-    Reference:
-        Xiong et al. 2020, arXiv:2002.04745, section 3.2 (normalisation first).
-    """
-    units = x.shape[-1]
-    y = layers.LayerNormalization(epsilon=1e-5)(x)
-    y = layers.MultiHeadAttention(num_heads, units // num_heads, dropout=dropout)(y, y, attention_mask=attention_mask)
-    x = layers.Add()([x, layers.Dropout(dropout)(y)])
-    y = layers.LayerNormalization(epsilon=1e-5)(x)
-    y = layers.Dense(units)(layers.Dense(4 * units, activation="gelu")(y))
-    return layers.Add()([x, layers.Dropout(dropout)(y)])
+from mm_keras.encoders.masking import ApplyMask, TokenMask, pool_tokens
+from mm_keras.encoders.pieces import embed_pieces
+from mm_keras.encoders.recurrent import both_directions
+from mm_keras.encoders.transformer import PositionEmbedding, RotaryAttention, transformer
 
 
 def build_text_transformer(inputs, encoder, tensor):
-    """A transformer over WordPieces.
+    """A transformer over WordPieces or bytes.
 
-    Blocks: `tiny` 1, `small` 2, `base` 4; heads of 16 units. Every block is a depth.
+    Blocks: `tiny` 1, `small` 2, `base` 4; heads of 16 units. Every block is a depth. The option `positions` is
+    `"learned"` (a vector for each place) or `"rotary"` (distances, inside the attention; see `transformer.rotate`).
 
     Args:
         inputs: Int32 ids `(batch, length)`; 0 pads.
@@ -107,17 +25,15 @@ def build_text_transformer(inputs, encoder, tensor):
     """
     units = UNITS[encoder.size]
     mask = TokenMask()(inputs)
-    x = PositionEmbedding()(layers.Embedding(tensor.vocabulary_size, units)(inputs))
-    x = layers.Dropout(encoder.dropout)(x)
-    for _ in range(DEPTH[encoder.size]):
-        x = transformer_block(x, PairMask()(mask), units // 16, encoder.dropout)
-        state = yield {"features": x, "mask": mask}
-        x, mask = state["features"], state["mask"]
-    return _pooled(layers.LayerNormalization(epsilon=1e-5)(x), mask, units, encoder.dropout)
+    x = embed_pieces(inputs, tensor, units)
+    is_rotary = encoder.options["positions"] == "rotary"
+    x = layers.Dropout(encoder.dropout)(x if is_rotary else PositionEmbedding()(x))
+    x, mask = yield from transformer(x, mask, encoder, RotaryAttention if is_rotary else layers.MultiHeadAttention)
+    return pool_tokens(x, mask, units, encoder.dropout)
 
 
 def build_text_gru(inputs, encoder, tensor, unroll=False):
-    """A bidirectional GRU over WordPieces; its states are its one depth.
+    """A bidirectional GRU over WordPieces or bytes; its states are its one depth.
 
     Args:
         inputs: As in `build_text_transformer`.
@@ -131,26 +47,41 @@ def build_text_gru(inputs, encoder, tensor, unroll=False):
     Reference:
         Cho et al. 2014, arXiv:1406.1078, section 2.3. Differs: `reset_after`, as in Keras.
     """
+    return (yield from _recurrent(layers.GRU, inputs, encoder, tensor, unroll))
+
+
+def build_text_lstm(inputs, encoder, tensor, unroll=False):
+    """A bidirectional LSTM over WordPieces or bytes; its states are its one depth.
+
+    Args:
+        inputs: As in `build_text_transformer`.
+        encoder: As in `build_text_transformer`.
+        tensor: As in `build_text_transformer`.
+        unroll: As in `build_text_gru`.
+
+    Returns:
+        As `build_text_transformer`.
+
+    Reference:
+        Hochreiter and Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735; Gers et al. 2000,
+        doi:10.1162/089976600300015015 (the forget gate, whose bias begins at 1, as in Keras).
+    """
+    return (yield from _recurrent(layers.LSTM, inputs, encoder, tensor, unroll))
+
+
+build_text_gru.options = build_text_lstm.options = ("unroll",)
+
+
+def _recurrent(layer, inputs, encoder, tensor, unroll):
     units = UNITS[encoder.size]
     mask = TokenMask()(inputs)
-    x = layers.Dropout(encoder.dropout)(layers.Embedding(tensor.vocabulary_size, units)(inputs))
-    # CuDNN's kernel would be baked into an export traced where a GPU is seen; it refuses such masks anyway.
-    cell = {"units": units // 2, "return_sequences": True, "use_cudnn": False, "unroll": unroll}
-    # Not `Bidirectional`: unrolled, it zeroes the wrong steps of its backward half. Each direction is masked before the
-    # join: int8 conversion would force the scale of the joined tensor on the reversed one without converting it.
-    forward = layers.GRU(**cell)(x, mask=StepMask()(mask))
-    backward = ReverseSteps()(layers.GRU(**cell, go_backwards=True)(x, mask=StepMask()(mask)))
-    x = layers.Concatenate()([ApplyMask()([forward, mask]), ApplyMask()([backward, mask])])
-    state = yield {"features": x, "mask": mask}
-    x, mask = state["features"], state["mask"]
-    return _pooled(x, mask, units, encoder.dropout)
-
-
-build_text_gru.options = ("unroll",)
+    x = layers.Dropout(encoder.dropout)(embed_pieces(inputs, tensor, units))
+    state = yield {"features": both_directions(layer, x, mask, units, unroll), "mask": mask}
+    return pool_tokens(state["features"], state["mask"], units, encoder.dropout)
 
 
 def build_text_cnn(inputs, encoder, tensor):
-    """Convolutions over 1, 2, 3 and 4 WordPieces, side by side; quick, and strong on short texts and few rows.
+    """Convolutions over 1, 2, 3 and 4 WordPieces or bytes, side by side; quick, and strong on short texts and few rows.
 
     Their result is its one depth.
 
@@ -168,15 +99,9 @@ def build_text_cnn(inputs, encoder, tensor):
     """
     units = UNITS[encoder.size]
     mask = TokenMask()(inputs)
-    x = layers.Embedding(tensor.vocabulary_size, units)(inputs)
+    x = embed_pieces(inputs, tensor, units)
     # Whole pieces are dropped, not single values (Iyyer et al. 2015, Deep Unordered Composition, section 3.1).
     x = ApplyMask()([layers.Dropout(encoder.dropout, noise_shape=(None, None, 1))(x), mask])
     widths = [layers.Conv1D(units, width, padding="same", activation="relu")(x) for width in (1, 2, 3, 4)]
     state = yield {"features": ApplyMask()([layers.Concatenate()(widths), mask]), "mask": mask}
-    return _pooled(state["features"], state["mask"], units, encoder.dropout)
-
-
-def _pooled(tokens, mask, units, dropout):
-    tokens = ApplyMask()([tokens, mask])
-    pooled = layers.Dense(units, activation="relu")(MaskedPooling()([tokens, mask]))
-    return {"tokens": tokens, "mask": mask, "embedding": layers.Dropout(dropout)(pooled)}
+    return pool_tokens(state["features"], state["mask"], units, encoder.dropout)

@@ -5,11 +5,11 @@ from keras import layers
 from mm_keras.encoders import UNITS
 from mm_keras.encoders.folding import FoldSteps, UnfoldSteps, encode_steps
 from mm_keras.encoders.image import build_image_cnn
-from mm_keras.encoders.masking import ApplyMask, TokenMask
+from mm_keras.encoders.masking import ApplyMask, TokenMask, pool_tokens
 from mm_keras.encoders.pooling import AttentionPooling
+from mm_keras.encoders.recurrent import both_directions
 from mm_keras.encoders.residual import WIDTHS
-from mm_keras.encoders.temporal import TimeEmbedding, gru_states, pool_steps
-from mm_keras.registry import ENCODER_OPTIONS
+from mm_keras.encoders.temporal import TimeEmbedding
 
 
 def build_video_frames(inputs, encoder, tensor, unroll=False):
@@ -31,8 +31,7 @@ def build_video_frames(inputs, encoder, tensor, unroll=False):
         Donahue et al. 2015, arXiv:1411.4389, section 3 (a CNN, then a recurrent net over frames). Differs: a GRU, both
         ways. Attention: Ilse et al. 2018, arXiv:1802.04712, section 2.4. Differs: positions, and a layer before it.
     """
-    pool = encoder.options.get("pool", ENCODER_OPTIONS["video", "frames"]["pool"][0])
-    units = UNITS[encoder.size]
+    pool, units = encoder.options["pool"], UNITS[encoder.size]
     x, mask = yield from encode_steps(build_image_cnn, inputs, encoder, tensor, {})
     if pool == "attention":
         # The layer after the positions lets a frame mean something else early than late; a weighed mean alone cannot.
@@ -40,8 +39,8 @@ def build_video_frames(inputs, encoder, tensor, unroll=False):
         embedding = layers.Dropout(encoder.dropout)(AttentionPooling(units)([tokens, mask]))
         return {"tokens": tokens, "mask": mask, "embedding": embedding}
     if pool == "gru":
-        x = gru_states(x, mask, units, unroll)
-    return pool_steps(x, mask, units, encoder.dropout)
+        x = both_directions(layers.GRU, x, mask, units, unroll)
+    return pool_tokens(x, mask, units, encoder.dropout)
 
 
 build_video_frames.options = ("unroll",)
@@ -82,7 +81,7 @@ def build_video_conv2plus1d(inputs, encoder, tensor):
         x = layers.Reshape(shape)(FoldSteps()(state["features"]))
     x = layers.Concatenate()([layers.GlobalAveragePooling2D()(x), layers.GlobalMaxPooling2D()(x)])
     x = layers.Dense(units, activation="relu")(UnfoldSteps(steps)(x))
-    return pool_steps(x, mask, units, encoder.dropout)
+    return pool_tokens(x, mask, units, encoder.dropout)
 
 
 def _block(x, width, steps, mask):

@@ -21,7 +21,7 @@ from mm_keras.explanation.shading import (
     strip,
     weights,
 )
-from mm_keras.explanation.words import join_pieces
+from mm_keras.explanation.words import join_parts
 
 MOST_BARS, MOST_WORDS = 12, 3
 
@@ -90,11 +90,12 @@ def _text(panel, values, weight):
     alphas = opacity(values, weight)
     words = [
         [{"text": t, "value": values[i], "alpha": round(float(alphas[i]), 3)} for i, t in word]
-        for word in join_pieces(panel.names)
+        for word in join_parts(panel)
     ]
     totals = np.array([sum(piece["value"] for piece in word) for word in words])
     strongest = np.argsort(-np.abs(totals), kind="stable")[:MOST_WORDS]
-    return {"words": words, "strongest": [("".join(p["text"] for p in words[i]), totals[i]) for i in strongest]}
+    said = ["".join(piece["text"] for piece in word).strip() or "\N{OPEN BOX}" for word in words]
+    return {"words": words, "is_spelt": panel.is_spelt, "strongest": [(said[i], totals[i]) for i in strongest]}
 
 
 def _audio(panel, values, weight):
@@ -124,6 +125,7 @@ VIEWS = {
     "tabular": _table,
     "vector": _table,
     "series": _series,
+    "entity": _table,
 }
 
 

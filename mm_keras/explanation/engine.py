@@ -7,12 +7,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mm_keras.encoders.graph import NodeVectors
 from mm_keras.encoders.masking import TokenMask
 from mm_keras.encoders.missing import Presence
 from mm_keras.explanation.graph import layers_by_path, trace
 
 # Rows run at once: enough to fill two cores, and 64 pictures of 224 x 224 with their activations fit in memory.
 CHUNK_ROWS = 64
+# Where ids become vectors that can be moved.
+ENTRIES = (keras.layers.Embedding, NodeVectors)
 
 
 def engine_for(model, tasks):
@@ -43,8 +46,9 @@ class Observation(NamedTuple):
 class Engine:
     """The model as explanations see it: float tensors in, one number for each class or task out.
 
-    A float input is moved along a path as it is; a text enters at the output of its `Embedding`. What jumps is held:
-    token ids, and the outputs of `Presence` and `TokenMask`, which are steps and have no slope.
+    A float input is moved along a path as it is; a text enters at the output of its `Embedding`, an entity at that of
+    its `NodeVectors`. What jumps is held: ids, and the outputs of `Presence` and `TokenMask`, which are steps and have
+    no slope.
 
     Args:
         model: A functional `keras.Model`, as `build_model` returns it.
@@ -133,7 +137,7 @@ def _is_float(tensor):
 def _embedding_path(name, layers):
     # A fusion inside the encoders cuts them into `<name>_encoder_1`.., of which the first holds the embedding.
     inside = re.compile(rf"{name}_encoder(_\d+)?/")
-    paths = [p for p, layer in layers.items() if inside.match(p) and isinstance(layer, keras.layers.Embedding)]
+    paths = [p for p, layer in layers.items() if inside.match(p) and isinstance(layer, ENTRIES)]
     if not paths:
         raise ValueError(
             f"input {name!r} is no float tensor, and {name}_encoder has no keras.layers.Embedding to enter at."

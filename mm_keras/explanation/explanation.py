@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mm_keras.errors import DataError
+
 
 @dataclass(frozen=True, repr=False)
 class Explanation:
@@ -25,7 +27,7 @@ class Explanation:
         score_errors: `{input: standard error}` of the scores; 0 where they are exact (up to 8 inputs).
         maps: `{input: signed array}`: picture `(height, width)`, views and video `(pictures, height, width)`, text
             `(tokens,)`, sound `(mels, frames)`, lowest band first, table `(columns,)`, vector `(features,)`, sequence
-            `(steps, features)`. Zero where the input is missing.
+            `(steps, features)`, entity `(1 + neighbours,)`, itself first. Zero where the input is missing.
         start_value: The output that the maps are measured from, or `None` when the method keeps no such sum. Not
             `base_value`: along the way of integrated gradients the present inputs count as present.
         panels: `{input: Panel}`: what the model saw.
@@ -115,7 +117,7 @@ class Explanation:
             The path, a `pathlib.Path`.
 
         Raises:
-            ValueError: On another suffix.
+            DataError: On another suffix.
         """
         path = Path(path)
         if path.suffix == ".png":
@@ -123,7 +125,7 @@ class Explanation:
         elif path.suffix in (".html", ".json"):
             path.write_text(self.to_html() if path.suffix == ".html" else self.to_json(), encoding="utf-8")
         else:
-            raise ValueError(f"an explanation is saved as .html, .png or .json. Received: path={str(path)!r}")
+            raise DataError(f"an explanation is saved as .html, .png or .json. Received: path={str(path)!r}")
         return path
 
 

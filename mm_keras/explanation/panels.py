@@ -16,10 +16,11 @@ class Panel:
         kind: The layout of the input: its modality, but for `views` and `series`.
         missing: Whether the input was blank.
         drawn: What the preprocessor's `draw` returns: uint8 `(height, width, 3 or 4)`, of views and videos
-            `(pictures, height, width, 3 or 4)`, WordPieces, log-mel `(mels, frames)`, `{field: value}`, or a float
-            array in the features' units, of a sequence `(steps, features)`.
-        names: Of the parts that have one: WordPieces, fields or features.
-        shown: Text of the parts' values in their own units, for tables and vectors.
+            `(pictures, height, width, 3 or 4)`, WordPieces, log-mel `(mels, frames)`, `{field: value}`, a float array
+            in the features' units, of a sequence `(steps, features)`, or an entity's name.
+        names: Of the parts that have one: WordPieces, characters, fields, features or entities.
+        is_spelt: Whether the names are the characters of a text as it was written, white space too.
+        shown: Text of the parts' values in their own units, for tables and vectors; of entities, the relation.
         seconds: Length of a sound, as the model hears it.
         hertz: Middle of each mel band, of a sound.
         sound: WAV bytes of what the model heard: mono, resampled, cut or padded.
@@ -29,6 +30,7 @@ class Panel:
     missing: bool
     drawn: object
     names: tuple[str, ...] = ()
+    is_spelt: bool = False
     shown: tuple[str, ...] = ()
     seconds: float = 0.0
     hertz: tuple[float, ...] = ()
@@ -45,7 +47,14 @@ def _pictures(preprocessor, tensor, attribution, raw):
 
 def _text(preprocessor, tensor, attribution, raw):
     kept = np.asarray(tensor) != 0
-    return attribution.sum(axis=-1)[kept], {"names": tuple(preprocessor.words(tensor))}
+    # Some encoders enter with several vectors a token.
+    values, names = attribution.reshape(len(kept), -1).sum(axis=-1)[kept], tuple(preprocessor.words(tensor))
+    if not preprocessor.is_bytes:
+        return values, {"names": names}
+    if names:  # a character of several bytes is their sum
+        sizes = [size for _, size in preprocessor.characters(tensor)]
+        values = np.add.reduceat(values, np.cumsum((0, *sizes))[:-1])
+    return values, {"names": names, "is_spelt": True}
 
 
 def _audio(preprocessor, tensor, attribution, raw):
@@ -81,6 +90,19 @@ def _series(preprocessor, tensor, attribution, raw):
     return values[: len(preprocessor.draw(tensor))], {"names": tuple(f"feature {i}" for i in range(count))}
 
 
+def _entity(preprocessor, tensor, attribution, raw):
+    own, neighbours = attribution[0].sum(), preprocessor.neighbours(int(tensor[0]))
+    name = preprocessor.draw(tensor)
+    if len(attribution) == 1:
+        return np.array([own]), {"names": (name,), "shown": ("itself",)}
+    # What comes from a neighbour's own neighbours comes through it.
+    most = preprocessor.spec.neighbours
+    further = attribution[1 + most :].reshape(-1, most, attribution.shape[-1]) if len(attribution) > 1 + most else 0
+    values = attribution[1 : 1 + most].sum(axis=-1) + np.sum(further, axis=(1, 2) if np.ndim(further) else None)
+    names, shown = zip(*neighbours, strict=True) if neighbours else ((), ())
+    return np.array([own, *values[: len(neighbours)]]), {"names": (name, *names), "shown": ("itself", *shown)}
+
+
 # {layout: function(preprocessor, tensor, attribution, raw) -> (map, fields of its Panel)}
 PANELS = {
     "image": _image,
@@ -91,6 +113,7 @@ PANELS = {
     "tabular": _tabular,
     "vector": _vector,
     "series": _series,
+    "entity": _entity,
 }
 
 
@@ -105,8 +128,9 @@ def make_panel(preprocessor, tensor, attribution, raw):
 
     Returns:
         `(map, Panel)`: the map is `(height, width)` for a picture, `(pictures, height, width)` for views and videos,
-        `(tokens,)` for a text, `(mels, frames)` for a sound, `(columns,)` for a table, `(features,)` for a vector and
-        `(steps, features)` for a sequence; the pictures and steps are those up to the last one there is.
+        `(tokens,)` for a text, or `(characters,)` when its tokens are bytes, `(mels, frames)` for a sound,
+        `(columns,)` for a table, `(features,)` for a vector and `(steps, features)` for a sequence, and for an entity
+        itself and then its neighbours; the pictures and steps are those up to the last one there is.
     """
     kind = preprocessor.spec.layout
     values, seen = PANELS[kind](preprocessor, tensor, attribution, raw)

@@ -41,7 +41,7 @@ def plot_explanation(explanation):
     columns = 1 + len(square)
     width = 3.4 * max(columns, 3)
     characters = int(0.94 * width / CHARACTER_INCHES)
-    lines = {n: _lines(panels[n].names, characters) for n in wide if panels[n].kind == "text"}
+    lines = {n: lay_out(_pieces(panels[n]), characters) for n in wide if panels[n].kind == "text"}
     heights = [3.4, *(0.5 + 0.3 * len(lines[n]) if n in lines else _strip_inches(panels[n], width) for n in wide)]
     figure = Figure(figsize=(width, sum(heights) + 0.6), layout="constrained")
     figure.suptitle(_title(explanation), parse_math=False)
@@ -66,14 +66,14 @@ def _title(explanation):
     parts = f"{plain(explanation.base_value)} without inputs, {plain(explanation.value)} with them"
     if explanation.target is None:
         return f"{explanation.task}   ({parts}; red raises, blue lowers)"
-    return _readable(f"{explanation.task}: {explanation.target}   ({parts}; red for, blue against)")
+    return readable(f"{explanation.task}: {explanation.target}   ({parts}; red for, blue against)")
 
 
 def _plot_bars(axes, labels, values, weight=1.0):
     # Pale, not gone, where the whole input hardly counts: each panel has its own scale.
     colours = [(*COLOURS[bool(v >= 0)], max(weight**0.5, 0.3)) for v in values]
     axes.barh(range(len(values)), values, color=colours)
-    axes.set_yticks(range(len(values)), [_readable(label) for label in labels], parse_math=False, fontsize=9)
+    axes.set_yticks(range(len(values)), [readable(label) for label in labels], parse_math=False, fontsize=9)
     axes.invert_yaxis()
     axes.axvline(0, color="0.4", linewidth=0.8)
     axes.spines[["top", "right", "left"]].set_visible(False)
@@ -116,18 +116,13 @@ def _plot_series(axes, panel, values, weight):
     pixels = np.swapaxes(overlay(grey_of(panel), values, weight), 0, 1)
     axes.imshow(pixels, interpolation="nearest", aspect="auto", extent=(0.5, steps + 0.5, features - 0.5, -0.5))
     ticks = np.linspace(0, features - 1, min(features, 5)).round().astype(int)
-    axes.set_yticks(ticks, [_readable(_short(panel.names[t])) for t in ticks], parse_math=False, fontsize=9)
+    axes.set_yticks(ticks, [readable(_short(panel.names[t])) for t in ticks], parse_math=False, fontsize=9)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel("step")
 
 
-PLOTS = {
-    "image": _plot_image,
-    "audio": _plot_audio,
-    "tabular": _plot_table,
-    "vector": _plot_table,
-    "series": _plot_series,
-}
+PLOTS = {"image": _plot_image, "audio": _plot_audio, "series": _plot_series}
+PLOTS |= dict.fromkeys(("tabular", "vector", "entity"), _plot_table)
 # Kinds of panel that take a row of the figure.
 WIDE = ("text", "views", "video")
 
@@ -153,13 +148,18 @@ def _plot_text(axes, lines, values, weight, characters):
         for token, at, piece in line:
             colour = (*COLOURS[bool(values[token] >= 0)], alphas[token])
             axes.text(
-                at, row, _readable(piece), va="center", parse_math=False, fontfamily=_fonts(), fontsize=10,
+                at, row, readable(piece), va="center", parse_math=False, fontfamily=fonts(), fontsize=10,
                 color="white" if alphas[token] > 0.65 else "black",
                 bbox={"facecolor": colour, "edgecolor": "none", "pad": 1.5},
             )  # fmt: skip
 
 
-def _lines(names, characters):
+def _pieces(panel):
+    """Returns a text's parts as WordPieces; characters continue each other, and white space stands for itself."""
+    return [f"##{' ' if c.isspace() else c}" for c in panel.names] if panel.is_spelt else panel.names
+
+
+def lay_out(names, characters):
     """Returns rows of `(token number, column, text)`, that many characters wide; pieces of a word stand together."""
     lines, at = [[]], 0
     for token, name in enumerate(names):
@@ -179,11 +179,13 @@ def _short(text, most=14):
     return text if len(text) <= most else f"{text[: most - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
-def _fonts():
+def fonts():
+    """Returns the installed ones of `FONTS`."""
     installed = {f.name for f in font_manager.fontManager.ttflist}
     return [f for f in FONTS if f in installed]
 
 
-def _readable(text):
-    fonts = [font_manager.get_font(font_manager.findfont(f)) for f in (*_fonts(), "DejaVu Sans")]
-    return "".join(c if c == "\n" or any(f.get_char_index(ord(c)) for f in fonts) else "\N{WHITE SQUARE}" for c in text)
+def readable(text):
+    """Returns the text with a square for every character that no installed font has."""
+    faces = [font_manager.get_font(font_manager.findfont(f)) for f in (*fonts(), "DejaVu Sans")]
+    return "".join(c if c == "\n" or any(f.get_char_index(ord(c)) for f in faces) else "\N{WHITE SQUARE}" for c in text)

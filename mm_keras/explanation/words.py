@@ -1,4 +1,4 @@
-"""WordPieces joined for reading."""
+"""WordPieces and characters joined for reading."""
 
 import unicodedata
 
@@ -26,6 +26,32 @@ def join_pieces(pieces):
             words.append([(number, text)])
         last = text[-1]
     return words
+
+
+def join_characters(characters):
+    """Returns words, each a list of `(character number, text)`, split behind white space.
+
+    Nothing is left out: joined again, they are the text.
+
+    Args:
+        characters: The text's, in order.
+
+    Example:
+        >>> [[text for _, text in word] for word in join_characters("a bc")]
+        [['a', ' '], ['b', 'c']]
+    """
+    words, is_new = [], True
+    for number, character in enumerate(characters):
+        if is_new:
+            words.append([])
+        words[-1].append((number, character))
+        is_new = character.isspace()
+    return words
+
+
+def join_parts(panel):
+    """Returns the words of a text's panel, from its characters or its WordPieces."""
+    return join_characters(panel.names) if panel.is_spelt else join_pieces(panel.names)
 
 
 def _is_unspaced(character):

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 import keras
 from keras import ops
 
+from mm_keras.encoders.transformer import RotaryAttention, rotate
+
 # A masked key gets this much less than its query's smallest score; it adds this much to the range that 255 steps cover.
 _MARGIN = 6.0
 
@@ -34,6 +36,8 @@ def _compute_attention(self, query, key, value, attention_mask=None, training=No
     """Softmax over all keys, the masked ones low, then the share of the kept ones; all in the range of the scores."""
     if attention_mask is None or any(options) or more:
         return type(self)._compute_attention(self, query, key, value, attention_mask, training, *options, **more)
+    if isinstance(self, RotaryAttention):
+        query, key = rotate(query), rotate(key)
     scores = ops.einsum(self._dot_product_equation, key, query * ops.cast(self._inverse_sqrt_key_dim, query.dtype))
     keep = ops.cast(attention_mask, scores.dtype)
     while len(keep.shape) < len(scores.shape):

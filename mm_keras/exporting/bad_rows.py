@@ -13,6 +13,8 @@ def bad_value(preprocessor):
     for field, spec in preprocessor.raw_specs.items():
         if preprocessor.row_wise:
             return field, b"\x00 neither a picture nor a sound"
+        if preprocessor.spec.kind == "entity":
+            return field, b"\x00 no entity"
         if spec.dtype.is_floating:
             return field, np.full([1 if d is None else d for d in spec.shape], np.inf, np.float32)
     return None

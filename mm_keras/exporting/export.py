@@ -37,7 +37,8 @@ def export(run, out, rows=None, *, litert=("float32", "int8"), int8_max_drop=0.0
         litert: Which LiteRT files to write, some of `"float32"` and `"int8"`.
         int8_max_drop: Largest fall of int8's accuracy on `rows`, and growth of its root mean squared error in
             deviations of the task.
-        calibration: Rows whose values set int8's ranges. Defaults to `rows`.
+        calibration: Rows whose values set int8's ranges. Defaults to those that the run keeps, or to `rows` when it
+            keeps none.
         verbose: Whether to print a line after each step.
 
     Returns:
@@ -49,6 +50,7 @@ def export(run, out, rows=None, *, litert=("float32", "int8"), int8_max_drop=0.0
     start, say = time.perf_counter(), print if verbose else _say_nothing
     run, kinds = load_run(run), check_kinds(litert)
     sample = draw_sample(run, default_rows(run) if rows is None else rows, ROWS, raw_count=SUBSET_ROWS)
+    calibration = _calibration_rows(run) if calibration is None and rows is not None else calibration
     tuning = sample if calibration is None else draw_sample(run, calibration, CALIBRATION_ROWS)
     say(f"drew {len(sample)} rows in {time.perf_counter() - start:.1f} s")
     with new_version(out) as (folder, final), tempfile.TemporaryDirectory() as scratch:
@@ -78,6 +80,13 @@ def default_rows(run):
         return run.examples()
     except FileNotFoundError:
         raise ExportError(f"{run.folder} keeps no rows to prove the export on; give some as `rows`.") from None
+
+
+def _calibration_rows(run):
+    try:
+        return run.examples()
+    except FileNotFoundError:
+        return None
 
 
 def _write_and_prove(run, folder, kinds, evidence, max_drop, say):

@@ -48,7 +48,7 @@ def save_saved_model(path, run, model):
     _save(path, model, {
         "serving_default": _trace(serve_raw, raw_specs(run.preprocessors)),
         "tensors": _trace(lambda **tensors: outputs(tensors), specs),
-    })
+    }, tables=[p.table for p in run.preprocessors.values() if p.spec.kind == "entity"])
 
 
 def save_single(path, run, model):
@@ -72,11 +72,12 @@ def _served(name, task, prediction):
     return served
 
 
-def _save(path, model, signatures):
+def _save(path, model, signatures, tables=()):
     bundle = tf.Module()
     # The model itself must not be an attribute: Keras would then save copies of its variables, and the C++ loader
     # restores those copies but runs on the originals ("Could not find variable").
     bundle.weights = [v.value for v in model.variables]
+    bundle.tables = list(tables)
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     with _quiet():
         tf.saved_model.save(bundle, str(path), signatures=signatures, options=options)

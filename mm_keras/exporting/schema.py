@@ -14,10 +14,14 @@ _TENSORS = {
     "views": ("view", "height", "width", "channels"),
     "video": ("frame", "height", "width", "channels"),
     "series": ("step", "feature"),
+    "entity": ("id",),
 }
 _MEANING = {
     "image": "pixels in [0, 1]; all zeros when the picture is missing",
-    "text": "WordPiece ids, lower-cased and without accents, 0 pads; all zeros when the text is missing",
+    "text": {
+        "wordpiece": "WordPiece ids, lower-cased and without accents, 0 pads; all zeros when the text is missing",
+        "bytes": "each byte of the UTF-8 plus 1, 0 pads; all zeros when the text is missing or white space alone",
+    },
     "audio": "log(1 + mel / 0.01) / 10 of the spectrogram's magnitude; all zeros when the sound is missing or silent",
     "tabular": "per number (x - mean) / deviation and 1, or 0 and 0 when missing; per category one-hot, unknown first, "
     "all zeros when missing",
@@ -25,6 +29,7 @@ _MEANING = {
     "views": "pixels in [0, 1]; all zeros where there is no view",
     "video": "pixels in [0, 1]; all zeros where there is no frame; a black frame is 1 / 255 everywhere",
     "series": "(x - mean) / deviation of each feature, then 1; all zeros where there is no step",
+    "entity": "number of the entity in the vocabulary; 0 when it is missing or unknown",
 }
 
 
@@ -50,7 +55,7 @@ def build_schema(run):
             "dtype": p.tensor.dtype,
             "shape": [None, *p.tensor.shape],
             "axes": ["batch", *_TENSORS[p.spec.layout]],
-            "meaning": _MEANING[p.spec.layout],
+            "meaning": _MEANING["text"][p.spec.tokens] if p.spec.kind == "text" else _MEANING[p.spec.layout],
             "blank": 0,
             "preprocessing": _settings(p),
         }
@@ -96,12 +101,14 @@ def _raw_meaning(p, field):
     if spec.kind == "audio":
         return f"bytes of a WAV file; its first {spec.seconds:g} s, mixed to mono at {spec.sampling_rate} Hz"
     if spec.kind == "text":
-        return f"text in UTF-8; its first {spec.length} WordPieces"
+        return f"text in UTF-8; its first {spec.length} {'bytes' if p.is_bytes else 'WordPieces'}"
     if spec.layout == "series":
         of = f"{len(p.state['mean'])} numbers, in the units of the training rows"
         return f"any number of steps of {of}; the first {spec.steps} count"
     if spec.kind == "vector":
         return f"{p.tensor.shape[0]} numbers, in the units of the training rows"
+    if spec.kind == "entity":
+        return f"name of one of the graph's {p.tensor.vocabulary_size - 1} entities"
     column = {f: c for c, f in spec.fields().items()}[field]
     if field in p.numeric:
         return f"{column}: a number, in the unit of the training rows (mean {p.state['mean'][field]:.6g})"
@@ -110,7 +117,9 @@ def _raw_meaning(p, field):
 
 def _settings(p):
     """Returns what a client needs to compute the model tensor by itself: the recipe's part and what was learned."""
-    training_only = {"encoder", "flip", "shift", "shift_ms", "mask"}
+    if p.spec.kind == "entity":
+        return {}  # the id is all; the graph is inside the model
+    training_only = {"encoder", *p.spec.augmentation}
     settings = p.spec.model_dump(mode="json", exclude={"kind", "column", "columns", "prefix", *training_only})
     if p.spec.kind == "audio":
         settings |= {"samples": p.samples, "window": p.window, "hop": p.hop, "fft": p.fft}

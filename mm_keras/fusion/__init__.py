@@ -9,13 +9,22 @@
                 from input to input. Outside its mask a token is zero, and the mask of an absent input is all zero.
 `"decisions"`   a layer, `fusion(logits, present) -> (batch, classes)`: each input has its own head, and the fusion
                 joins their logits. Made once for each task; `probabilities` tells whether logits stand for classes.
+                One with `fit_on(logits, present, targets, weights) -> rows used`, arrays of NumPy, is fitted on the
+                validation rows after the last epoch.
 `"depths"`      reaches into the encoders: no layer but an object that makes layers. `fusion.exchange(depth, features,
                 masks, present) -> features` is called once for each depth, from 1, with the inputs that have it
                 (`features` of any rank, `masks` `{input: (batch, steps) or None}`), and then `fusion.join(embeddings,
                 present) -> (batch, units)`. Its layers are named `fusion_..`, the last one `fusion`.
+
+What has no `level` is a plain Keras layer, or a function that returns one: it is called on the list of embeddings.
 """
 
+import inspect
+from functools import partial
+
 from mm_keras.errors import RecipeError
+from mm_keras.extension import is_layer, make_layer
+from mm_keras.fusion.plain import PlainFusion
 from mm_keras.registry import FUSIONS, resolve
 
 
@@ -26,13 +35,29 @@ def build_fusion(spec, **kwargs):
         RecipeError: When the layer refuses the recipe's `units` or `options`.
     """
     kind = resolve(FUSIONS[spec.kind])
-    own = {} if kind.level == "decisions" else {"units": spec.units, "dropout": spec.dropout}
+    own = {} if getattr(kind, "level", "") == "decisions" else {"units": spec.units, "dropout": spec.dropout}
     try:
-        return kind(**own, **spec.options, **kwargs)
+        if not hasattr(kind, "level"):
+            return _build_plain(kind, own, spec.options, kwargs)
+        # A layer that stands for itself has its own units.
+        own = own if isinstance(kind, type) or not is_layer(kind) else {}
+        return (partial(make_layer, kind) if is_layer(kind) else kind)(**own, **spec.options, **kwargs)
     except (ValueError, TypeError) as error:
         raise RecipeError(f"fusion {spec.kind!r}: {error}") from None
 
 
+def _build_plain(kind, own, options, kwargs):
+    """Wraps a layer that knows nothing of this package; a class or function gets what its signature names."""
+    if is_layer(kind) and not isinstance(kind, type):
+        return PlainFusion(make_layer(kind, **options), weights=kind.get_weights(), **kwargs)
+    known = inspect.signature(kind).parameters
+    own = {k: v for k, v in own.items() if k in known}
+    layer = make_layer(kind, **own, **options) if is_layer(kind) else kind(**own, **options)
+    if not is_layer(layer):
+        raise RecipeError(f"expected a Keras layer. Received: {type(layer).__name__}")
+    return PlainFusion(layer, **kwargs)
+
+
 def fusion_level(spec):
     """Returns what a `recipe.Fusion` joins; see above."""
-    return resolve(FUSIONS[spec.kind]).level
+    return getattr(resolve(FUSIONS[spec.kind]), "level", PlainFusion.level)

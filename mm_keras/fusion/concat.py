@@ -8,6 +8,8 @@ from keras import layers, ops
 class ConcatFusion(layers.Layer):
     """Concatenates the embeddings in the order of their names; a dense layer joins them.
 
+    Interacts: yes.
+
     Args:
         units: Size of the joint embedding.
         dropout: Fraction of it zeroed in training. Defaults to `0.0`.

@@ -4,7 +4,15 @@ import keras
 from keras import layers, ops
 
 
-class _DecisionFusion(layers.Layer):
+class DecisionFusion(layers.Layer):
+    """What fusions of decisions share: which inputs count, and how much.
+
+    None of them interacts: whichever class one input speaks for, it speaks for whatever the others hold.
+
+    Args:
+        probabilities: Whether the logits stand for classes. Defaults to `True`.
+    """
+
     level = "decisions"
 
     def __init__(self, probabilities=True, **kwargs):
@@ -50,8 +58,10 @@ class _DecisionFusion(layers.Layer):
 
 
 @keras.saving.register_keras_serializable("mm_keras")
-class DecisionMean(_DecisionFusion):
+class DecisionMean(DecisionFusion):
     """Means the present inputs' probabilities (or values).
+
+    Interacts: no.
 
     Args:
         probabilities: Whether the logits stand for classes; then the result is the logarithm of the mean of their
@@ -75,8 +85,10 @@ class DecisionMean(_DecisionFusion):
 
 
 @keras.saving.register_keras_serializable("mm_keras")
-class DecisionWeighted(_DecisionFusion):
+class DecisionWeighted(DecisionFusion):
     """As `DecisionMean`, with a learned weight for each input, renormalised over those present.
+
+    Interacts: no.
 
     Args:
         probabilities: As in `DecisionMean`.
@@ -97,8 +109,10 @@ class DecisionWeighted(_DecisionFusion):
 
 
 @keras.saving.register_keras_serializable("mm_keras")
-class DecisionProduct(_DecisionFusion):
+class DecisionProduct(DecisionFusion):
     """Multiplies the present inputs' probabilities (or means their values): each input can veto.
+
+    Interacts: no.
 
     Args:
         probabilities: As in `DecisionMean`; the result is the sum of the logarithms, up to a constant.

@@ -10,6 +10,8 @@ class GatedFusion(layers.Layer):
 
     `h_i = tanh(W_i x_i)`, `z_i = sigmoid(U_i [x_1; ..; x_M])`, joint embedding `sum_i z_i * h_i`.
 
+    Interacts: yes.
+
     Args:
         units: Size of the joint embedding.
         dropout: Fraction of it zeroed in training. Defaults to `0.0`.

@@ -3,6 +3,8 @@
 import keras
 from keras import layers, ops
 
+from mm_keras.fusion.attention import AttentionBlock, check_heads, heard, mean_of_heard
+
 
 @keras.saving.register_keras_serializable("mm_keras")
 class SelfAttentionFusion(layers.Layer):
@@ -10,6 +12,7 @@ class SelfAttentionFusion(layers.Layer):
 
     Each embedding is projected to `units` and gets a learned vector that tells which input it is; one
     pre-normalised transformer block follows. Absent inputs are masked out; if all are, all are kept.
+    Interacts: yes.
 
     Args:
         units: Size of the joint embedding; a multiple of `num_heads`.
@@ -35,14 +38,8 @@ class SelfAttentionFusion(layers.Layer):
 
     def __init__(self, units, dropout=0.0, num_heads=4, **kwargs):
         super().__init__(**kwargs)
-        if units % num_heads:
-            raise ValueError(f"`units` must be a multiple of `num_heads`, {num_heads}. Received: units={units}")
+        check_heads(units, num_heads)
         self.units, self.dropout, self.num_heads = units, dropout, num_heads
-        self.attention = layers.MultiHeadAttention(num_heads, units // num_heads, dropout=dropout, name="attention")
-        self.norms = [layers.LayerNormalization(epsilon=1e-5, name=f"norm_{i}") for i in range(3)]
-        self.widen = layers.Dense(2 * units, activation="gelu", name="widen")
-        self.narrow = layers.Dense(units, name="narrow")
-        self.drop = layers.Dropout(dropout, name="drop")
 
     def build(self, embeddings_shape, present_shape=None):
         self.names = sorted(embeddings_shape)
@@ -51,28 +48,19 @@ class SelfAttentionFusion(layers.Layer):
         )
         self.projections = {}
         for i, name in enumerate(self.names):
-            self.projections[name] = layers.Dense(self.units, name=f"project_{i}")
+            self.projections[name] = layers.Dense(self.units, dtype=self.dtype_policy, name=f"project_{i}")
             self.projections[name].build(embeddings_shape[name])
         shape = (embeddings_shape[self.names[0]][0], len(self.names), self.units)
-        self.attention.build(shape, shape)
-        for layer in (*self.norms, self.widen):
-            layer.build(shape)
-        self.narrow.build((*shape[:2], 2 * self.units))
+        self.block = AttentionBlock(self.num_heads, self.dropout, dtype=self.dtype_policy, name="block")
+        self.block.build(shape)
+        self.norm = layers.LayerNormalization(epsilon=1e-5, dtype=self.dtype_policy, name="norm")
+        self.norm.build(shape)
 
     def call(self, embeddings, present=None, training=False):
         x = ops.stack([self.projections[name](embeddings[name]) for name in self.names], axis=1)
         x = x + ops.cast(self.kinds, x.dtype)
-        if present is None:
-            keep = ops.ones_like(x[..., 0])
-        else:
-            keep = ops.concatenate([ops.cast(present[name], x.dtype) for name in self.names], axis=-1)
-            keep = ops.maximum(keep, 1.0 - ops.max(keep, axis=-1, keepdims=True))
-        y = self.norms[0](x)
-        y = self.attention(y, y, attention_mask=ops.expand_dims(ops.greater(keep, 0.5), 1), training=training)
-        x = x + self.drop(y, training=training)
-        x = x + self.drop(self.narrow(self.widen(self.norms[1](x))), training=training)
-        weight = ops.expand_dims(keep / ops.sum(keep, axis=-1, keepdims=True), -1)
-        return ops.sum(self.norms[2](x) * weight, axis=1)
+        keep = ops.ones_like(x[..., 0]) if present is None else heard(present)
+        return mean_of_heard(self.norm(self.block(x, keep=keep, training=training)), keep)
 
     def compute_output_shape(self, embeddings_shape, present_shape=None):
         return (next(iter(embeddings_shape.values()))[0], self.units)

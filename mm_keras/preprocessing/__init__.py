@@ -13,7 +13,7 @@ Every preprocessor has the same face. `name` and `spec` come from the recipe; th
 - `finish(batch)`: a batch of decoded tensors -> the model tensor;
 - `check(raw)`: for rows that cannot raise, a bool per row: is the value one that `decode` can take?
 - `augment(batch, seed)`, `augment_finished(batch, seed)`: random changes in training, before and after `finish`,
-  optional;
+  optional; the tensor keeps its shape, and a row that the change made blank is put back by the caller;
 - `tensor`: the `TensorInfo` of the model tensor;
 - `draw(tensor)`: what a person looks at.
 """

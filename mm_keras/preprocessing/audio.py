@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
+from mm_keras.preprocessing.augmentation import sounds, stream
 from mm_keras.preprocessing.image import read_file
 from mm_keras.preprocessing.wav import decode_wav, resample
 from mm_keras.recipe import TensorInfo
@@ -112,20 +113,18 @@ class AudioPreprocessor:
         return tf.where(heard, (log_mel - mean) / deviation, 0.0)
 
     def augment(self, batch, seed):
-        """Batch in training: each waveform is shifted in time at random, silence moving in."""
-        shift = round(self.spec.shift_ms * self.spec.sampling_rate / 1000)
-        if shift:
-            start = tf.random.stateless_uniform([tf.shape(batch)[0], 1], seed, 0, 2 * shift + 1, tf.int32)
-            padded = tf.pad(batch, [[0, 0], [shift, shift]])
-            batch = tf.gather(padded, start + tf.range(self.samples), axis=1, batch_dims=1)
+        """Batch of waveforms in training: noise is added, and each is shifted in time, as the recipe says."""
+        if self.spec.snr_db is not None:
+            batch = sounds.noise(batch, stream(seed, "noise"), self.spec.snr_db)
+        if shift := round(self.spec.shift_ms * self.spec.sampling_rate / 1000):
+            batch = sounds.shift(batch, stream(seed, "shift"), shift)
         return batch
 
     def augment_finished(self, log_mel, seed):
         """Batch in training: one block of frames and one block of mel bands of each row are blanked."""
         if self.spec.mask:
-            for axis, size in ((1, self.tensor.shape[0]), (2, self.tensor.shape[1])):
-                keep = _random_block(tf.shape(log_mel)[0], size, self.spec.mask, seed + axis)
-                log_mel *= tf.expand_dims(keep, 3 - axis)
+            for axis in (1, 2):
+                log_mel = sounds.mask(log_mel, stream(seed, f"mask {axis}"), self.spec.mask, axis)
         return log_mel
 
     def draw(self, tensor):
@@ -141,12 +140,3 @@ def _frames(batch):
     """Returns the frames `(n, mels)` of a batch that are not silent."""
     frames = batch.reshape(-1, batch.shape[-1])
     return frames[frames.any(axis=1)]
-
-
-def _random_block(rows, size, share, seed):
-    """Returns float32 `(rows, size)`: ones but for one run of zeros, up to `share` of the size long."""
-    u = tf.random.stateless_uniform([rows, 2], seed)
-    width = tf.floor(u[:, :1] * (share * size + 1))
-    start = tf.floor(u[:, 1:] * (size - width + 1))
-    at = tf.range(size, dtype=tf.float32)[None]
-    return tf.cast((at < start) | (at >= start + width), tf.float32)

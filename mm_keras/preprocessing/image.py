@@ -1,13 +1,14 @@
 """Bytes of a picture -> float32 pixels in [0, 1], of the size that the model takes."""
 
+import json
+
 import numpy as np
 import tensorflow as tf
 
+from mm_keras.preprocessing.augmentation import pictures, stream
 from mm_keras.preprocessing.picture import decode_color, decode_rgba
 from mm_keras.recipe import TensorInfo
-
-# Luma of ITU-R BT.601, section 2.5.1, as Pillow's conversion to "L".
-GREY = (0.299, 0.587, 0.114)
+from mm_keras.recipe.hub import is_preset, read_part
 
 
 class ImagePreprocessor:
@@ -16,7 +17,7 @@ class ImagePreprocessor:
     Args:
         name: The input's name, which is also its served field.
         spec: A `recipe.Image`.
-        state: Unused; pictures need no statistics.
+        state: `{"network": {...}}` for the preset of an encoder `hub`; else empty, for pictures need no statistics.
     """
 
     reads_files = True
@@ -29,14 +30,18 @@ class ImagePreprocessor:
 
     @property
     def tensor(self):
-        return TensorInfo(shape=(*self.spec.size, self.spec.channels))
+        network = json.dumps(self.state["network"]) if "network" in self.state else ""
+        return TensorInfo(shape=(*self.spec.size, self.spec.channels), network=network)
 
     @property
     def decoded_shape(self):
         return self.tensor.shape
 
     def adapt(self, cells):
-        """Nothing to learn."""
+        """Nothing to learn of the cells; of a KerasHub preset, its network and the scale of its pixels."""
+        folder = self.spec.encoder.weights
+        if self.spec.encoder_kind == "hub" and folder and is_preset(folder):
+            self.state = {"network": {"backbone": read_part(folder, "config"), **_pixel_scale(folder)}}
 
     def read(self, cell):
         return {self.name: read_file(cell)}
@@ -64,7 +69,7 @@ class ImagePreprocessor:
     def scale(self, pixels):
         """Opaque RGB, or RGBA where the input has 4 channels, in [0, 1] -> the size and channels of the tensor."""
         if self.spec.channels == 1:
-            pixels = tf.reduce_sum(pixels * GREY, axis=-1, keepdims=True)
+            pixels = tf.reduce_sum(pixels * pictures.GREY, axis=-1, keepdims=True)
         same = tf.reduce_all(tf.equal(tf.shape(pixels)[:2], self.spec.size))
         return tf.cond(same, lambda: pixels, lambda: tf.clip_by_value(self._resized(pixels), 0.0, 1.0))
 
@@ -81,27 +86,27 @@ class ImagePreprocessor:
         return tf.image.pad_to_bounding_box(tf.image.resize(pixels, inner, antialias=True), top, left, *self.spec.size)
 
     def augment(self, batch, seed):
-        """Batch in training: each picture is shifted on a border that repeats its edge, and mirrored, at random."""
-        height, width, _ = self.tensor.shape
-        rows = tf.shape(batch)[0]
-        if self.spec.shift:
-            dy, dx = (round(self.spec.shift * side) for side in (height, width))
-            start = tf.cast(tf.random.stateless_uniform([rows, 2], seed) * (2 * dy + 1, 2 * dx + 1), tf.int32)
-            batch = tf.pad(batch, [[0, 0], [dy, dy], [dx, dx], [0, 0]], "SYMMETRIC")
-            batch = tf.gather(batch, start[:, :1] + tf.range(height), axis=1, batch_dims=1)
-            # Columns by the transposed picture: two plain gathers, whatever the shift of each row.
-            batch = tf.transpose(batch, [0, 2, 1, 3])
-            batch = tf.gather(batch, start[:, 1:] + tf.range(width), axis=1, batch_dims=1)
-            batch = tf.transpose(batch, [0, 2, 1, 3])
-        if self.spec.flip:
-            mirrored = tf.random.stateless_uniform([rows, 1, 1, 1], seed + 1) < 0.5
-            batch = tf.where(mirrored, tf.reverse(batch, [2]), batch)
-        return batch
+        """Batch in training: cropped, shifted, mirrored, recoloured and partly covered, as the recipe says."""
+        spec = self.spec
+        for change in ("crop", "shift", "brightness", "contrast", "saturation", "cutout"):
+            if size := getattr(spec, change):
+                batch = getattr(pictures, change)(batch, stream(seed, change), size)
+        return pictures.flip(batch, stream(seed, "flip")) if spec.flip else batch
 
     def draw(self, tensor):
         """Returns uint8 `(height, width, 3 or 4)` for a person to look at."""
         pixels = np.clip(np.rint(np.asarray(tensor) * 255), 0, 255).astype(np.uint8)
         return np.repeat(pixels, 3, -1) if pixels.shape[-1] == 1 else pixels
+
+
+def _pixel_scale(folder):
+    """Returns `{"scale": .., "offset": ..}` for pixels in [0, 1]; presets have theirs for [0, 255]."""
+    config = read_part(folder, "image_converter")["config"]
+    scale, offset = config.get("scale"), config.get("offset")
+    return {
+        "scale": (255 * np.asarray(1.0 if scale is None else scale)).tolist(),
+        "offset": np.asarray(0.0 if offset is None else offset).tolist(),
+    }
 
 
 def read_file(path):

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from mm_keras.errors import DataError
+from mm_keras.preprocessing.augmentation import cells, stream
 from mm_keras.preprocessing.statistics import as_float32, mean_and_deviation
 from mm_keras.recipe import TensorInfo
 
@@ -65,6 +66,13 @@ class SeriesPreprocessor:
         marked = tf.concat([tf.where(whole, scaled, 0.0), tf.cast(whole, tf.float32)], axis=2)
         marked = tf.pad(marked, [[0, 0], [0, self.spec.steps - tf.shape(marked)[1]], [0, 0]])
         return tf.ensure_shape(marked, [None, *self.tensor.shape])
+
+    def augment_finished(self, batch, seed):
+        """Batch in training: the features of real steps get noise, as the recipe says; marks stay."""
+        if not self.spec.noise:
+            return batch
+        noisy = cells.noise(batch, stream(seed, "noise"), self.spec.noise)
+        return tf.concat([noisy[..., :-1], batch[..., -1:]], axis=2)
 
     def check(self, raw):
         """False for a row with a step of both numbers and NaN, or a number infinite before or once standardised."""

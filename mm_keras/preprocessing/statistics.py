@@ -22,3 +22,23 @@ def mean_and_deviation(values):
         return np.zeros(values.shape[1:]), np.ones(values.shape[1:])
     mean, deviation = values.mean(axis=0), values.std(axis=0)
     return mean, np.where(deviation > np.maximum(1e-6 * np.abs(mean), 1e-30), deviation, 1.0)
+
+
+def quantile_edges(values, bins):
+    """Returns ascending edges, `bins + 1` at most, between which about equally many values lie.
+
+    Repeated values join bins. A constant gets one bin of the width 1 around it, as does a column without any value.
+
+    Args:
+        values: Finite `(rows,)`.
+        bins: Number of bins to aim at.
+
+    Reference:
+        Gorishniy et al. 2022, arXiv:2203.05556, section 3.2.1.
+    """
+    # Rounded to what float32 keeps, so that edges that differ by less than it become one.
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)).astype(np.float32)) if len(values) else []
+    if len(edges) < 2:
+        middle = float(edges[0]) if len(edges) else 0.0
+        edges = (middle - 0.5, middle + 0.5)
+    return [float(e) for e in edges]

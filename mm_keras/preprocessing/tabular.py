@@ -5,7 +5,8 @@ from collections import Counter
 import numpy as np
 import tensorflow as tf
 
-from mm_keras.preprocessing.statistics import as_float32, mean_and_deviation
+from mm_keras.preprocessing.augmentation import cells, stream
+from mm_keras.preprocessing.statistics import as_float32, mean_and_deviation, quantile_edges
 from mm_keras.recipe import TensorInfo
 
 
@@ -19,7 +20,8 @@ class TabularPreprocessor:
     Args:
         name: The input's name. Its served fields are its columns, or their slugs (`recipe.Tabular.fields`).
         spec: A `recipe.Tabular`.
-        state: `{"mean": {column: x}, "deviation": {...}, "categories": {column: [...]}}`, as `adapt` leaves it.
+        state: `{"mean": {column: x}, "deviation": {...}, "categories": {column: [...]}}`, as `adapt` leaves it; and
+            `"bins": {column: edges}`, standardised, where the encoder asks for numbers in pieces.
     """
 
     reads_files = False
@@ -37,15 +39,22 @@ class TabularPreprocessor:
     @property
     def tensor(self):
         groups = [2] * len(self.numeric) + [1 + len(self.state["categories"][f]) for f in self.categorical]
-        return TensorInfo(shape=(sum(groups),), groups=tuple(groups), numeric=len(self.numeric))
+        bins = tuple(tuple(self.state["bins"][f]) for f in self.numeric) if "bins" in self.state else ()
+        return TensorInfo(shape=(sum(groups),), groups=tuple(groups), numeric=len(self.numeric), bins=bins)
 
     def adapt(self, cells):
         """Learns means, deviations and categories from `{field: array}`; NaN and empty strings are left out."""
         self.state = {"mean": {}, "deviation": {}, "categories": {}}
+        options = self.spec.encoder_options
+        if options.get("numbers") == "piecewise":
+            self.state["bins"] = {}
         for field in self.numeric:
             values = as_float32(cells[field])
             mean, deviation = mean_and_deviation(values[np.isfinite(values)])
             self.state["mean"][field], self.state["deviation"][field] = float(mean), float(deviation)
+            if "bins" in self.state:
+                scaled = (values[np.isfinite(values)] - mean) / deviation
+                self.state["bins"][field] = quantile_edges(scaled, options["bins"])
         for field in self.categorical:
             counts = Counter(str(v) for v in cells[field] if v != "")
             ranked = sorted(counts, key=lambda c: (-counts[c], c))
@@ -70,6 +79,14 @@ class TabularPreprocessor:
             unknown = ~tf.reduce_any(hits, axis=1) & tf.not_equal(batch[field], "")
             parts.append(tf.cast(tf.concat([unknown[:, None], hits], axis=1), tf.float32))
         return tf.ensure_shape(tf.concat(parts, axis=1), [None, *self.tensor.shape])
+
+    def augment_finished(self, batch, seed):
+        """Batch in training: numbers get noise, and cells go missing, as the recipe says."""
+        if self.spec.noise:
+            batch = cells.noise_numbers(batch, stream(seed, "noise"), self.spec.noise, len(self.numeric))
+        if self.spec.drop:
+            batch = cells.drop(batch, stream(seed, "drop"), self.spec.drop, self.tensor.groups)
+        return batch
 
     def check(self, raw):
         """False for a row with a number that is infinite, or is once it is standardised."""

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from mm_keras.errors import DataError
+from mm_keras.preprocessing.augmentation import cells, stream
 from mm_keras.preprocessing.statistics import as_float32, mean_and_deviation
 from mm_keras.recipe import TensorInfo
 
@@ -62,6 +63,10 @@ class VectorPreprocessor:
         scaled = self._scaled(batch)
         whole = tf.reduce_all(tf.math.is_finite(scaled), axis=1, keepdims=True)
         return tf.where(whole, scaled, 0.0)
+
+    def augment_finished(self, batch, seed):
+        """Batch in training: features get noise, as the recipe says."""
+        return cells.noise(batch, stream(seed, "noise"), self.spec.noise) if self.spec.noise else batch
 
     def check(self, raw):
         """False for a row that holds both numbers and NaN, or a number that is infinite or is once standardised."""

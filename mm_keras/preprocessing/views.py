@@ -1,10 +1,12 @@
 """Several pictures of one thing -> float32 pixels in [0, 1], absent ones zero."""
 
+from dataclasses import replace
+
 import numpy as np
 import tensorflow as tf
 
+from mm_keras.preprocessing.augmentation import keep_presence
 from mm_keras.preprocessing.image import ImagePreprocessor
-from mm_keras.recipe import TensorInfo
 
 
 class ViewsPreprocessor:
@@ -13,29 +15,38 @@ class ViewsPreprocessor:
     Args:
         name: The input's name, which is also its served field.
         spec: A `recipe.Image` with `views`.
-        state: Unused; pictures need no statistics.
+        state: As that of `ImagePreprocessor`.
     """
 
     reads_files = True
     row_wise = True
 
     def __init__(self, name, spec, state=None):
-        self.name, self.spec, self.state = name, spec, state or {}
-        self.single = ImagePreprocessor(name, spec.model_copy(update={"views": None}))
+        self.name, self.spec = name, spec
+        self.single = ImagePreprocessor(name, spec.model_copy(update={"views": None}), state)
         self.parts = spec.views
         self.raw_specs = {name: tf.TensorSpec([spec.views], tf.string)}
         self.blank = {name: b""}
 
     @property
+    def state(self):
+        return self.single.state
+
+    @state.setter
+    def state(self, state):
+        self.single.state = state
+
+    @property
     def tensor(self):
-        return TensorInfo(shape=(self.spec.views, *self.single.tensor.shape))
+        return replace(self.single.tensor, shape=(self.spec.views, *self.single.tensor.shape))
 
     @property
     def decoded_shape(self):
         return self.tensor.shape
 
     def adapt(self, cells):
-        """Nothing to learn."""
+        """As `ImagePreprocessor.adapt`, which looks at no cells."""
+        self.single.adapt(cells)
 
     def read(self, cell):
         """Paths `(views,)` -> their bytes; an empty path gives empty bytes."""
@@ -52,9 +63,9 @@ class ViewsPreprocessor:
         return batch
 
     def augment(self, batch, seed):
-        """Batch in training: each view is changed as one picture is, by a draw of its own."""
+        """Batch in training: each view is changed as one picture is, by a draw of its own; none comes or goes."""
         flat = tf.reshape(batch, [-1, *self.single.tensor.shape])
-        return tf.reshape(self.single.augment(flat, seed), tf.shape(batch))
+        return tf.reshape(keep_presence(flat, self.single.augment(flat, seed)), tf.shape(batch))
 
     def draw(self, tensor):
         """Returns uint8 `(views, height, width, 3 or 4)` up to the last one given, for a person to look at."""

@@ -8,18 +8,33 @@ import yaml
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from mm_keras.errors import RecipeError
-from mm_keras.recipe.inputs import Audio, Encoder, Image, Input, Positive, Share, Tabular, Text, Vector, Video
+from mm_keras.recipe.inputs import (
+    Audio,
+    Encoder,
+    Entity,
+    Image,
+    Input,
+    Positive,
+    Share,
+    Tabular,
+    Text,
+    Vector,
+    Video,
+)
 from mm_keras.recipe.names import RESERVED, can_be_served
 from mm_keras.recipe.options import Option, check_options
+from mm_keras.recipe.outer import WIDTHS, factor_size
 from mm_keras.recipe.part import FrozenDict, Part, describe, name_or_part
-from mm_keras.recipe.tensors import TensorInfo
+from mm_keras.recipe.tensors import Graph, TensorInfo
 from mm_keras.registry import FUSION_OPTIONS, FUSIONS, nearest
 
 __all__ = [
     "Audio",
     "Classification",
     "Encoder",
+    "Entity",
     "Fusion",
+    "Graph",
     "Image",
     "Recipe",
     "Regression",
@@ -132,6 +147,10 @@ class Training(Part):
         modality_dropout: Chance that a present input of an example is blanked in a step; never all of them.
         auxiliary: Weight of a loss on each input's own head, thrown away after training. It keeps a slow modality
             learning beside a fast one. Defaults to `0.0`, no such heads.
+        mixup: Alpha of MixUp (arXiv:1710.09412): each row is mixed with another, all inputs and labels by one share
+            from Beta(alpha, alpha). Usual: 0.2. Defaults to `0.0`, off.
+        cutmix: Alpha of CutMix (arXiv:1905.04899): a part of each input comes from the other row. With both, each row
+            is mixed by one of them. Usual: 1.0. Defaults to `0.0`, off.
         precision: `"float32"`, `"mixed_float16"` or `"mixed_bfloat16"`.
         cache_gb: Decoded pictures and sounds of a split are kept in memory when they take no more than this; larger
             splits are read and decoded anew in every epoch, in flat memory.
@@ -145,6 +164,8 @@ class Training(Part):
     patience: Positive = 8
     modality_dropout: Share = 0.2
     auxiliary: Annotated[float, Field(ge=0.0)] = 0.0
+    mixup: Annotated[float, Field(ge=0.0)] = 0.0
+    cutmix: Annotated[float, Field(ge=0.0)] = 0.0
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     cache_gb: Annotated[float, Field(ge=0.0)] = 1.0
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
@@ -190,10 +211,22 @@ class Recipe(Part):
             seen[name] = owner
         return self
 
+    @model_validator(mode="after")
+    def _fusion_fits_the_inputs(self):
+        if self.fusion.kind in WIDTHS:
+            factor_size(self.fusion.kind, len(self.inputs), self.fusion.options.get("size", 0))
+        return self
+
     def _graph_names(self):
         for name in self.inputs:
             ends = ("", "_encoder", "_present", "_missing", "_tokens")
             yield from ((f"{name}{end}", f"inputs.{name}") for end in ends)
+        # The parts of encoders and of a fusion that reaches into them are numbered.
+        owners = {f"{name}_encoder": f"inputs.{name}" for name in self.inputs} | {"fusion": "the fusion"}
+        for name in (*self.inputs, *self.tasks):
+            stem, _, number = name.rpartition("_")
+            if number.isdigit() and stem in owners:
+                yield name, owners[stem]
         for name in self.tasks:
             yield from ((f"{name}{end}", f"tasks.{name}") for end in ("", "_logits", "_label", "_classes"))
             # The heads of single inputs, which fusions of decisions and auxiliary losses have.

@@ -11,9 +11,8 @@ def check_options(options, known, owner):
     Args:
         options: `{name: value}`, as the recipe gives them.
         known: `{name: default}`; a value must have the type of its default. A default of 1 or more asks for a whole
-            number of at least 1, a default of `""` for a string, a tuple for one of its words, the first by default.
-            `None` for a kind that a user registered, which checks
-            for itself.
+            number of at least 1, one of 0 for none below it, a default of `""` for a string, a tuple for one of its
+            words. `None` for a kind that a user registered, which checks for itself.
         owner: What the message calls the kind.
 
     Raises:
@@ -38,5 +37,11 @@ def check_options(options, known, owner):
         fits = isinstance(value, kind) or (kind is float and isinstance(value, int))
         if not fits or (isinstance(value, bool) and kind is not bool):
             raise ValueError(f"{owner}: option {name!r} must be of type {kind.__name__}. Received: {value!r}")
-        if kind is int and default >= 1 and value < 1:
-            raise ValueError(f"{owner}: option {name!r} must be at least 1. Received: {value!r}")
+        if kind is int and value < (least := min(default, 1)):
+            raise ValueError(f"{owner}: option {name!r} must be at least {least}. Received: {value!r}")
+
+
+def with_defaults(options, known):
+    """Returns `{name: value}` of all settings of a kind; `options` and `known` as in `check_options`."""
+    defaults = {name: value[0] if isinstance(value, tuple) else value for name, value in (known or {}).items()}
+    return {**defaults, **options}

@@ -31,17 +31,6 @@ class BestWeights(keras.callbacks.Callback):
             self.model.set_weights(self.best_weights)
 
 
-class EpochNumber(keras.callbacks.Callback):
-    """Tells the data chain which epoch it is, on which its order and augmentation depend."""
-
-    def __init__(self, variable):
-        super().__init__()
-        self.variable = variable
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.variable.assign(epoch)
-
-
 class StopOnNaN(keras.callbacks.Callback):
     """Ends a training whose loss is no number. Looked at once an epoch, so that no step waits for it."""
 

@@ -14,12 +14,16 @@ import tensorflow as tf
 
 from mm_keras.data.pipeline import make_dataset
 from mm_keras.errors import DataError
+from mm_keras.extension import check_loads, describe_extensions
 from mm_keras.model import build_model, logits_model
 from mm_keras.recipe import load_recipe
-from mm_keras.training.callbacks import BestWeights, EpochNumber, StopOnNaN
+from mm_keras.training.callbacks import BestWeights, StopOnNaN
 from mm_keras.training.examples import save_examples, save_rows
 from mm_keras.training.learn import learn, targets_and_weights
+from mm_keras.training.optimizer import RatedAdamW
 from mm_keras.training.run import load_run, save_assets
+from mm_keras.training.second_stage import fit_fusions, fusions_to_fit
+from mm_keras.training.transfer import learning_rates, start_encoders
 
 PACKAGES = ("mm_keras", "tensorflow", "keras", "tensorflow-text", "tensorflow-io", "numpy", "pandas", "scikit-learn")
 
@@ -40,6 +44,7 @@ def fit(recipe, data, out, *, verbose=True, callbacks=()):
         rows and their splits), `examples.parquet` (some rows with their files' bytes), `logs/` and `run.json`.
 
     Raises:
+        RecipeError: When an encoder's first weights are absent or do not fit.
         DataError: When the folder holds a run or is a file, the data lacks an input or task of the recipe, or there are
             no training rows.
         FloatingPointError: When the loss is no longer a number.
@@ -62,10 +67,15 @@ def fit(recipe, data, out, *, verbose=True, callbacks=()):
     began = time.time()
     preprocessors, tasks = learn(recipe, data)
     trainer = Trainer(recipe, preprocessors, tasks)
+    if describe_extensions(recipe):
+        check_loads(trainer.model)
     say(f"{trainer.model.count_params():,} parameters; fusion {recipe.fusion.kind!r}")
+    for line in trainer.starts:
+        say(line)
     out.mkdir(parents=True, exist_ok=True)
     data.quarantine.to_csv(out / "quarantine.csv", index=False)
     history = trainer.train(data, out, verbose, callbacks)
+    trainer.fit_fusions(data.validation, say)
 
     before, data = len(data.rows), data.recheck(recipe, max_bad=1.0)
     if len(data.rows) < before:
@@ -117,6 +127,9 @@ class Trainer:
     Args:
         recipe: A `Recipe`.
         preprocessors, tasks: Adapted.
+
+    Attributes:
+        starts: Lines about encoders that start from weights learned elsewhere.
     """
 
     def __init__(self, recipe, preprocessors, tasks):
@@ -126,6 +139,7 @@ class Trainer:
         keras.config.set_dtype_policy(recipe.training.precision)
         try:
             self.model = build_model(recipe, {n: p.tensor for n, p in preprocessors.items()}, tasks)
+            self.starts = start_encoders(recipe, self.model, preprocessors)
             self.network, self.heads = with_auxiliary(recipe, self.model, tasks)
         finally:
             keras.config.set_dtype_policy(policy)
@@ -137,8 +151,7 @@ class Trainer:
             The history, a DataFrame.
         """
         training = self.recipe.training
-        epoch = tf.Variable(0, dtype=tf.int64)
-        train = self.dataset(data.train, epoch)
+        train = self.dataset(data.train, range(training.epochs))
         validation = self.dataset(data.validation) if len(data.validation) else None
         self.compile()
         several = len(self.heads) > 1
@@ -148,10 +161,10 @@ class Trainer:
             train,
             validation_data=validation,
             epochs=training.epochs,
+            steps_per_epoch=len(train) // training.epochs,  # all epochs are one dataset
             shuffle=False,  # the dataset shuffles
             verbose=(1 if sys.stdout.isatty() else 2) if verbose else 0,
             callbacks=[
-                EpochNumber(epoch),
                 keras.callbacks.LearningRateScheduler(
                     lambda e: warm_cosine(e, training.epochs, training.learning_rate)
                 ),
@@ -163,6 +176,22 @@ class Trainer:
         )
         self.best_epoch = best[0].best_epoch if best else len(history.epoch) - 1
         return pd.DataFrame({"epoch": [e + 1 for e in history.epoch], **history.history})
+
+    def fit_fusions(self, rows, say):
+        """Fits the fusions that learn from finished answers on the validation rows; without any they stay as they are.
+
+        Args:
+            rows: The `Rows` of the validation split.
+            say: Called with a line that tells what was done.
+        """
+        fusions = fusions_to_fit(self.model, self.tasks)
+        if not fusions:
+            return
+        counts = fit_fusions(self.model, self.recipe.inputs, fusions, self.dataset(rows)) if len(rows) else {}
+        for task in fusions:
+            count = counts.get(task, 0)
+            done = f"is fitted on {count} rows" if count else "stays a plain pool, for there are no labelled rows"
+            say(f"fusion {self.recipe.fusion.kind!r} of {task!r} {done} of validation")
 
     @property
     def loss_weights(self):
@@ -176,8 +205,11 @@ class Trainer:
     def compile(self):
         """Compiles the network with AdamW, the tasks' losses and their metrics."""
         training = self.recipe.training
-        optimizer = keras.optimizers.AdamW(
-            training.learning_rate, weight_decay=training.weight_decay, global_clipnorm=5.0
+        optimizer = RatedAdamW(
+            training.learning_rate,
+            weight_decay=training.weight_decay,
+            global_clipnorm=5.0,
+            rates=learning_rates(self.recipe, self.model, self.network.trainable_variables),
         )
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "missing"])
         self.network.compile(
@@ -187,8 +219,8 @@ class Trainer:
             weighted_metrics={task: self.tasks[task].metrics() for task in self.tasks},
         )
 
-    def dataset(self, rows, epoch=None):
-        """Returns the rows as batches for `network`; shuffled and augmented when `epoch` is given."""
+    def dataset(self, rows, epochs=None):
+        """Returns the rows as batches for `network`; shuffled and augmented for a `range` of `epochs`."""
         targets, weights = (
             {head: part[task] for head, task in self.heads.items()} for part in targets_and_weights(self.tasks, rows)
         )
@@ -198,9 +230,10 @@ class Trainer:
             batch_size=self.recipe.training.batch_size,
             targets=targets,
             weights=weights,
-            training=epoch is not None,
+            epochs=epochs,
+            mixup=self.recipe.training.mixup,
+            cutmix=self.recipe.training.cutmix,
             seed=self.recipe.training.seed,
-            epoch=epoch,
             cache_bytes=int(self.recipe.training.cache_gb * 2**30),
         )
 

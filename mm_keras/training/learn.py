@@ -2,10 +2,14 @@
 
 from mm_keras.preprocessing import build_preprocessor
 from mm_keras.tasks import build_task
+from mm_keras.training.knowledge import pretrain_vectors
+from mm_keras.training.transfer import source_state
 
 
 def learn(recipe, data):
     """Returns `({input: preprocessor}, {task: task})`, adapted to the training rows alone.
+
+    An encoder that starts from another run brings what its preprocessing learned there.
 
     Args:
         recipe: A `Recipe`.
@@ -14,9 +18,17 @@ def learn(recipe, data):
     train = data.train
     preprocessors = {name: build_preprocessor(name, spec) for name, spec in recipe.inputs.items()}
     for name, preprocessor in preprocessors.items():
+        state = source_state(name, recipe.inputs[name])
+        if state is not None:
+            preprocessor.state = state
         if name in data.vectors:
             preprocessor.state["columns"] = data.vectors[name]
-        preprocessor.adapt(train.cells[name])
+        if state is None:
+            if name in data.graphs:
+                preprocessor.state |= data.graphs[name]
+            preprocessor.adapt(train.cells[name])
+        if recipe.inputs[name].kind == "entity":
+            preprocessor.vectors = pretrain_vectors(recipe.inputs[name], preprocessor.state, recipe.training.seed)
     tasks = {name: build_task(name, spec) for name, spec in recipe.tasks.items()}
     for name, task in tasks.items():
         task.adapt(train.labels[name], data.classes.get(name))

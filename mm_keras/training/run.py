@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from mm_keras.data.manifest import load
 from mm_keras.errors import DataError
+from mm_keras.extension import describe_extensions, first_line, restore_extensions
 from mm_keras.preprocessing import build_preprocessor
 from mm_keras.preprocessing.raw import preprocess, raw_batch
 from mm_keras.recipe import Recipe, load_recipe
@@ -74,7 +75,10 @@ class Run:
             if self.tasks[name].is_categorical:
                 tasks[name] = spec.model_copy(update={"classes": tuple(self.tasks[name].classes)})
         recipe = self.recipe.model_copy(update={"inputs": inputs, "tasks": tasks})
-        return load(source, recipe, lengths=lengths, **options)
+        # The graph that the model holds, not what its tables have become.
+        entities = {n: p.state for n, p in self.preprocessors.items() if p.spec.kind == "entity"}
+        graphs = {n: {k: state[k] for k in ("triples", "features")} for n, state in entities.items()}
+        return load(source, recipe, lengths=lengths, graphs=graphs, **options)
 
     def rows(self, split):
         """Returns the `Rows` of one split, as they were when the run was trained."""
@@ -96,17 +100,24 @@ class Run:
         return {n: t.numpy() for n, t in tensors.items()}, {n: ok.numpy() for n, ok in fine.items()}
 
 
+# What is stored as a file of its own, an entry a line.
+LISTS = ("vocabulary", "classes", "relations", "triples", "features", "neighbours", "words")
+
+
 def save_assets(folder, recipe, preprocessors, tasks):
     """Writes the recipe and everything learned from the training rows, as files a person can read."""
     folder = Path(folder)
     recipe.save(folder / "recipe.yaml")
+    if own := describe_extensions(recipe):
+        (folder / "extensions.json").write_text(json.dumps(own, indent=1), encoding="utf-8")
     for room, parts in (("inputs", preprocessors), ("tasks", tasks)):
         for name, part in parts.items():
             place = folder / "assets" / room / name
             place.mkdir(parents=True, exist_ok=True)
-            lists = {k: v for k, v in part.state.items() if k in ("vocabulary", "classes")}
-            for key, words in lists.items():
-                (place / f"{key}.json").write_text(json.dumps(words, ensure_ascii=False, indent=0), encoding="utf-8")
+            lists = {k: v for k, v in part.state.items() if k in LISTS}
+            for key, lines in lists.items():
+                text = ",\n".join(json.dumps(line, ensure_ascii=False) for line in lines)
+                (place / f"{key}.json").write_text(f"[\n{text}\n]", encoding="utf-8")
             rest = {k: v for k, v in part.state.items() if k not in lists}
             (place / "state.json").write_text(json.dumps(rest, ensure_ascii=False, indent=1), encoding="utf-8")
 
@@ -114,6 +125,8 @@ def save_assets(folder, recipe, preprocessors, tasks):
 def load_assets(folder):
     """Reads what `save_assets` wrote; returns `(recipe, preprocessors, tasks)`."""
     folder = Path(folder)
+    if (folder / "extensions.json").is_file():
+        restore_extensions(json.loads((folder / "extensions.json").read_text(encoding="utf-8")), folder)
     recipe = load_recipe(folder / "recipe.yaml")
 
     def state(room, name):
@@ -129,7 +142,7 @@ def load_run(source):
     """Returns the `Run` stored in a folder, or `source` itself when it is a `Run`.
 
     Raises:
-        DataError: When the folder is no run.
+        DataError: When the folder is no run, or a user's own encoder or fusion cannot be found again.
     """
     if isinstance(source, Run):
         return source
@@ -144,6 +157,12 @@ def load_run(source):
     for entry in (*(ENCODERS[s.kind][s.encoder_kind] for s in recipe.inputs.values()), FUSIONS[recipe.fusion.kind]):
         resolve(entry)
 
-    model = keras.saving.load_model(folder / "model.keras")
+    try:
+        model = keras.saving.load_model(folder / "model.keras")
+    except TypeError as error:
+        raise DataError(f"{folder}: Keras cannot load the model: {first_line(error)}") from None
+    # The weights of a frozen layer's own layers come back as if they were trained.
+    for weight in [w for layer in model._flatten_layers() if not layer.trainable for w in layer.weights]:
+        weight.trainable = False
     info = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     return Run(folder, recipe, preprocessors, tasks, model, info)

@@ -18,14 +18,16 @@ ALL = ("photo", "voice", "title", "facts")
 
 
 def recipe_of(augmented=False):
-    image = {"shift": 0.3, "flip": True} if augmented else {}
-    audio = {"shift_ms": 30, "mask": 0.3} if augmented else {}
+    image = {"shift": 0.3, "flip": True, "crop": 0.3, "brightness": 0.3, "cutout": 0.3} if augmented else {}
+    audio = {"shift_ms": 30, "mask": 0.3, "snr_db": 10} if augmented else {}
+    text = {"swap": 0.9, "drop": 0.3} if augmented else {}
+    table = {"noise": 0.5} if augmented else {}
     return parts.Recipe(
         inputs={
             "photo": parts.Image(size=(8, 8), **image),
             "voice": parts.Audio(seconds=0.2, sampling_rate=8000, num_mel_bins=8, **audio),
-            "title": parts.Text(length=6),
-            "facts": parts.Tabular(numeric=("number",)),
+            "title": parts.Text(length=6, **text),
+            "facts": parts.Tabular(numeric=("number",), **table),
         },
         tasks={"kind": parts.Classification()},
     )
@@ -82,16 +84,16 @@ def test_evaluation_keeps_the_order_and_the_last_partial_batch(chain, cache):
 
 @pytest.mark.parametrize("cache", [CACHED, STREAMED])
 def test_each_epoch_holds_every_row_once_in_an_order_of_its_own(chain, cache):
-    epoch = tf.Variable(0, dtype=tf.int64)
-    dataset = chain(cache, training=True, seed=1, epoch=epoch)
-    orders = []
-    for number in (0, 1, 2, 0):
-        epoch.assign(number)
-        orders.append(numbers(dataset))
+    dataset = chain(cache, seed=1, epochs=range(3))
+    assert len(dataset) == 9
+    assert [len(i) for _, i in dataset.as_numpy_iterator()] == [4, 4, 3] * 3
+    orders = [order.tolist() for order in np.split(np.array(numbers(dataset)), 3)]
+    orders.append(numbers(chain(cache, seed=1, epochs=range(1))))
+    assert numbers(chain(cache, seed=1, epochs=range(2, 3))) == orders[2]  # as after a stop
     assert all(sorted(order) == list(range(COUNT)) for order in orders)
     assert orders[0] != orders[1] != orders[2] != orders[0]
     assert orders[0] == orders[3]  # nothing but the epoch's number decides
-    assert numbers(chain(cache, training=True, seed=2, epoch=tf.Variable(0, dtype=tf.int64))) != orders[0]
+    assert numbers(chain(cache, seed=2, epochs=range(1))) != orders[0]
     assert list(range(COUNT)) not in orders
 
 
@@ -100,26 +102,71 @@ def same(left, right):
 
 
 def test_cached_and_streamed_augmentation_is_the_same_and_differs_by_epoch(chain):
-    epoch = tf.Variable(3, dtype=tf.int64)
-    options = {"names": ALL, "augmented": True, "training": True, "seed": 1, "epoch": epoch}
-    cached, streamed = chain(CACHED, **options), chain(STREAMED, **options)
-    third = batches(cached)
-    same(third, batches(streamed))
+    options = {"names": ALL, "augmented": True, "seed": 1, "epochs": range(3, 5)}
+    cached = batches(chain(CACHED, **options))
+    same(cached, batches(chain(STREAMED, **options)))
+    third, fourth = cached[:3], cached[3:]
     plain = batches(chain(CACHED, ALL))
     same(plain, batches(chain(STREAMED, ALL)))
     whole = {n: np.concatenate([b[0][n] for b in plain]) for n in plain[0][0]}
     for tensors, rows in third:
         assert not np.array_equal(tensors["photo"], whole["photo"][rows])
         assert not np.array_equal(tensors["voice"], whole["voice"][rows])
-        np.testing.assert_array_equal(tensors["title"], whole["title"][rows])
-    epoch.assign(4)
-    fourth = {int(r): x for t, i in batches(cached) for r, x in zip(i, t["photo"], strict=True)}
+        assert not np.array_equal(tensors["title"], whole["title"][rows])
+        assert not np.array_equal(tensors["facts"], whole["facts"][rows])
+        for name, tensor in tensors.items():  # what is missing stays so, and nothing goes missing as a whole
+            held, before = (t.reshape(len(t), -1).any(axis=1) for t in (tensor, whole[name][rows]))
+            np.testing.assert_array_equal(held, before)
+    fourth = {int(r): x for t, i in fourth for r, x in zip(i, t["photo"], strict=True)}
     changed = [not np.array_equal(fourth[int(r)], x) for t, i in third for r, x in zip(i, t["photo"], strict=True)]
     assert np.mean(changed) > 0.8  # shifts of up to two pixels and a mirror: a few agree by chance
 
 
+def test_two_inputs_of_one_kind_are_changed_independently(chain):
+    """Two pictures of a row, alike but for their names."""
+    chain.rows.cells["other"] = chain.rows.cells["photo"]
+    spec = recipe_of(True).inputs["photo"]
+    both = {n: build_preprocessor(n, spec) for n in ("photo", "other")}
+    tensors, rows = batches(make_dataset(both, chain.rows, batch_size=COUNT, epochs=range(1), cache_bytes=CACHED))[0]
+    same = [np.array_equal(a, b) for a, b in zip(tensors["photo"], tensors["other"], strict=True)]
+    assert sum(same) == sum(rows == 4)  # the missing one
+
+
+def targets_of_rows():
+    return {"kind": np.eye(COUNT, dtype=np.float32)}, {"kind": np.ones(COUNT, np.float32)}
+
+
+@pytest.mark.parametrize("alphas", [{"mixup": 0.8}, {"cutmix": 0.8}])
+def test_mixing_is_for_training_alone_and_repeats_by_epoch(chain, alphas):
+    target, weight = targets_of_rows()
+    options = {"names": ALL, "targets": target, "weights": weight, "seed": 1}
+    plain = batches(chain(CACHED, **options))
+    same(plain, batches(chain(CACHED, **options, **alphas)))  # not in training
+    off = chain(CACHED, **options, epochs=range(1))
+    same(batches(off), batches(chain(CACHED, **options, epochs=range(1), mixup=0.0, cutmix=0.0)))
+    cached, streamed = (batches(chain(c, **options, epochs=range(3, 5), **alphas)) for c in (CACHED, STREAMED))
+    same(cached, streamed)
+    third, fourth = cached[:3], cached[3:]
+    shares = np.concatenate([t["kind"] for _, t, _ in third])
+    np.testing.assert_allclose(shares.sum(1), 1, atol=1e-6)
+    assert ((shares > 0).sum(1) == 2).sum() > COUNT / 2
+    assert (shares[:, 4] > 0).sum() == 1  # the one row without a picture and a title is mixed with none
+    assert not np.array_equal(np.concatenate([t["kind"] for _, t, _ in fourth]), shares)
+
+
+def test_a_bad_file_is_mixed_with_nothing(chain, tmp_path):
+    (tmp_path / "7.png").unlink()
+    target, weight = targets_of_rows()
+    options = {"targets": target, "weights": weight, "epochs": range(1), "mixup": 1.0}
+    whole = batches(chain(CACHED, **options))
+    shares, weights = (np.concatenate([b[part]["kind"] for b in whole]) for part in (1, 2))
+    assert sorted(weights)[:2] == [0, pytest.approx(1)]
+    assert not shares[weights > 0][:, 7].any()
+    assert shares[weights == 0].max() == 1
+
+
 def test_batches_equal_the_served_preprocessing_row_by_row(chain):
-    got = batches(chain(STREAMED, ALL))
+    got = batches(chain(STREAMED, ALL, augmented=True))  # not in training, whatever the recipe says of it
     got = {n: np.concatenate([t[n] for t, _ in got]) for n in got[0][0]}
     for row in (0, 4, COUNT - 1):
         raw = raw_batch(chain.preprocessors, [chain.rows.example(row)])
@@ -142,8 +189,8 @@ def test_a_file_that_has_gone_bad_is_left_out_of_numbers_and_loss(chain, cache, 
 
     target = {"kind": np.eye(2, dtype=np.float32)[np.arange(COUNT) % 2]}
     weight = {"kind": np.arange(1, COUNT + 1, dtype=np.float32)}
-    for epoch in (None, tf.Variable(2, dtype=tf.int64)):
-        options = {"training": epoch is not None, "epoch": epoch, "targets": target, "weights": weight}
+    for epochs in (None, range(2, 3)):
+        options = {"epochs": epochs, "targets": target, "weights": weight}
         weights = np.concatenate([w["kind"] for _, _, w in batches(chain(cache, **options))])
         assert sorted(weights) == [0, 0, *(i + 1 for i in rest)]
 
@@ -151,7 +198,7 @@ def test_a_file_that_has_gone_bad_is_left_out_of_numbers_and_loss(chain, cache, 
 def test_targets_and_weights_stay_with_their_row(chain):
     target = {"kind": np.arange(COUNT, dtype=np.float32)[:, None]}
     weight = {"kind": np.arange(COUNT, dtype=np.float32) / 2}
-    dataset = chain(STREAMED, training=True, seed=5, targets=target, weights=weight)
+    dataset = chain(STREAMED, epochs=range(1), seed=5, targets=target, weights=weight)
     mean, deviation = (chain.preprocessors["facts"].state[k]["number"] for k in ("mean", "deviation"))
     for tensors, targets, weights in batches(dataset):
         row = np.rint(tensors["facts"][:, 0] * deviation + mean)  # the number is the row
@@ -168,8 +215,9 @@ def test_nothing_is_held_in_a_shuffle_buffer(chain):
         for inner in dataset._inputs():
             walk(inner)
 
-    walk(chain(STREAMED, training=True))
-    assert len(ops) > 4
+    walk(chain(STREAMED))
+    walk(chain(STREAMED, epochs=range(2)))
+    assert len(ops) > 8
     assert not [op for op in ops if "Shuffle" in op or "Cache" in op]
 
 

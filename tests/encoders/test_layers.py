@@ -8,7 +8,7 @@ from keras import ops
 from mm_keras.encoders.masking import ApplyMask, FullMask, MaskedPooling, TokenMask
 from mm_keras.encoders.missing import MissingEmbedding, ModalityDropout, Presence
 from mm_keras.encoders.tabular import FeatureTokens
-from mm_keras.encoders.text import PositionEmbedding
+from mm_keras.encoders.transformer import PositionEmbedding
 
 RNG = np.random.default_rng(0)
 

@@ -10,6 +10,7 @@ from conftest import five_input_examples
 from PIL import Image as Picture
 
 import mm_keras as mm
+from mm_keras.errors import DataError
 from mm_keras.explanation.shading import AGAINST, FOR, bars, largest, opacity, overlay, signed
 from mm_keras.explanation.words import join_pieces
 
@@ -124,7 +125,7 @@ def test_save_writes_each_kind(explanation, tmp_path):
     with Picture.open(explanation.save(tmp_path / "card.png")) as picture:
         assert picture.width > 1000
         assert np.asarray(picture.convert("RGB")).std() > 10
-    with pytest.raises(ValueError, match=r"saved as .html, .png or .json. Received: path='card.pdf'"):
+    with pytest.raises(DataError, match=r"saved as .html, .png or .json. Received: path='card.pdf'"):
         explanation.save("card.pdf")
 
 
