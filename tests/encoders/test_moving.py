@@ -1,5 +1,7 @@
 """Encoders of several pictures, videos and sequences: padding, order, and the sums against NumPy and other layers."""
 
+import importlib.util
+
 import keras
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from mm_keras.encoders.pooling import AttentionPooling
 from mm_keras.encoders.temporal import TimeEmbedding
 from mm_keras.encoders.video import _in_space_and_time
 from mm_keras.recipe import TensorInfo
+from mm_keras.registry import ENCODERS
 
 RNG = np.random.default_rng(0)
 
@@ -208,3 +211,58 @@ def test_depth_by_depth_is_the_same_encoder(make):
         assert state["features"].shape[1] == state["mask"].shape[1] == 3
     got = cut[-1](state)["embedding"]
     np.testing.assert_allclose(as_numpy(got), as_numpy(whole(x)["embedding"]), rtol=1e-5, atol=1e-6)
+
+
+PICTURES = [kind for kind in ENCODERS["image"] if kind != "hub" or importlib.util.find_spec("keras_hub")]
+
+
+def of_pictures(kind, views=None):
+    spec = parts.Image(views=views, encoder={"kind": kind, "size": "tiny"})
+    return build_encoder("x", spec, TensorInfo(shape=(*([views] if views else []), 12, 10, 3)))
+
+
+@pytest.mark.filterwarnings("ignore:When providing `inputs` as a dict")
+@pytest.mark.parametrize("kind", PICTURES)
+def test_each_view_is_read_as_one_picture_is(kind):
+    """Every encoder of pictures, whole and cut at its depths; a view in the middle is absent."""
+    one, several = of_pictures(kind), of_pictures(kind, views=3)
+    assert [w.shape for w in several.weights[: len(one.weights)]] == [w.shape for w in one.weights]
+    for weight in several.weights:
+        if len(weight.shape) > 1:  # as drawn, a deep network lets a small picture fade
+            fan = np.prod(weight.shape[:2] if "depthwise" in weight.path else weight.shape[:-1])
+            weight.assign(RNG.normal(0, (2 / fan) ** 0.5, weight.shape))
+    given = [as_numpy(w) for w in several.weights]
+    for weight, value in zip(one.weights, given, strict=False):
+        weight.assign(value)
+    x = RNG.uniform(0.05, 1, (2, 3, 12, 10, 3)).astype(np.float32)
+    x[1, 1] = 0
+    got = several(x, training=False)
+    expected = np.stack([as_numpy(one(x[:, i], training=False)["embedding"]) for i in range(3)], axis=1)
+    expected[1, 1] = 0
+    assert np.abs(expected[0]).max() > 1e-3
+    np.testing.assert_allclose(as_numpy(got["tokens"]), expected, rtol=1e-4, atol=1e-5)
+    assert as_numpy(got["mask"]).tolist() == [[1, 1, 1], [1, 0, 1]]
+
+    spec = parts.Image(views=3, encoder={"kind": kind, "size": "tiny"})
+    cut, values = build_encoder_parts("x", spec, TensorInfo(shape=(3, 12, 10, 3))), iter(given)
+    assert len(cut) > 1
+    state = x
+    for part in cut:
+        part.set_weights([next(values) for _ in part.weights])
+        state = part(state, training=False)
+    np.testing.assert_allclose(as_numpy(state["embedding"]), as_numpy(got["embedding"]), rtol=1e-4, atol=1e-5)
+
+
+def test_a_layer_of_the_users_reads_each_view(monkeypatch):
+    layer = layers.Conv2D(4, 3)
+    monkeypatch.setitem(ENCODERS["image"], "mine", layer)
+    layer.build((None, 12, 10, 3))
+    encoder = of_pictures("mine", views=3)
+    x = RNG.uniform(0.05, 1, (2, 3, 12, 10, 3)).astype(np.float32)
+    x[0, 2] = 0
+    got = encoder(x)
+    maps = np.stack([as_numpy(layer(x[:, i])) for i in range(3)], axis=1)  # (2, 3, 10, 8, 4)
+    expected = np.concatenate([maps.mean(axis=(2, 3)), maps.max(axis=(2, 3))], axis=-1)
+    expected[0, 2] = 0
+    np.testing.assert_allclose(as_numpy(got["tokens"]), expected, rtol=1e-4, atol=1e-5)
+    assert got["embedding"].shape == (2, 8)

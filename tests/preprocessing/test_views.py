@@ -70,3 +70,30 @@ def test_views_are_changed_each_by_its_own_draw():
     np.testing.assert_array_equal(got, again)
     assert len({view.tobytes() for row in got[:8] for view in row}) > 8
     np.testing.assert_array_equal(got[8], 0)
+
+
+SEED = tf.constant([3, 5], tf.int64)
+
+
+def test_each_view_is_changed_by_a_draw_of_its_own():
+    rng = np.random.default_rng(1)
+    batch = rng.uniform(0.1, 1, (40, 3, 6, 8, 3)).astype(np.float32)
+    batch[:, 2] = 0
+    got = views(flip=True).augment(tf.constant(batch), SEED).numpy()
+    np.testing.assert_array_equal(got[:, 2], 0)
+    as_it_was = (got == batch).all(axis=(2, 3, 4))[:, :2]
+    mirrored = (got == batch[:, :, :, ::-1]).all(axis=(2, 3, 4))[:, :2]
+    assert (as_it_was ^ mirrored).all()
+    assert (mirrored[:, 0] & mirrored[:, 1]).any()
+    assert (mirrored[:, 0] & ~mirrored[:, 1]).any()
+
+
+def test_a_view_neither_comes_nor_goes():
+    """A point in the corner is often cropped away: in a single picture the pipeline undoes that, here the views."""
+    batch = np.zeros((40, 3, 6, 8, 3), np.float32)
+    batch[:, :2, 0, 0] = 0.7
+    p = views(crop=0.8)
+    loses = p.single.augment(tf.constant(batch.reshape(-1, 6, 8, 3)), SEED).numpy().any(axis=(1, 2, 3))
+    assert not loses.reshape(40, 3)[:, :2].all()
+    got = p.augment(tf.constant(batch), SEED).numpy().any(axis=(2, 3, 4))
+    assert (got == [True, True, False]).all()
