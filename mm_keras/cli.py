@@ -167,6 +167,30 @@ def export(
 
 
 @app.command()
+def ingest(
+    source: Annotated[Path, typer.Argument(help="A video, MP4 or AVI; or a manifest with a column of videos.")],
+    out: Annotated[Path, typer.Option(help="Folder for the frames of a video; of a manifest, the manifest to write.")],
+    column: Annotated[str | None, typer.Option(help="The manifest's column with the videos.")] = None,
+    frames: Annotated[int, typer.Option(help="Most frames of a video, taken evenly.", min=1)] = 32,
+    side: Annotated[int | None, typer.Option(help="Longest side of a frame, pixels.", min=1)] = None,
+):
+    """Convert videos to frames, which a recipe's video input reads."""
+    from mm_keras.data.ingest import is_manifest
+
+    mm = _package()
+    if not is_manifest(source):
+        folder = mm.ingest_video(source, out, frames=frames, side=side)
+        console.print(f"{len(list(folder.iterdir()))} frames in {escape(str(folder))}")
+        return
+    if column is None:
+        raise DataError(f"{source}: give the column of the manifest that holds the videos, as --column.")
+    faults = mm.ingest(source, column, out, frames=frames, side=side)
+    console.print(f"{escape(str(out))}; {len(faults)} videos could not be converted")
+    if len(faults):
+        _print_frame(faults, "not converted")
+
+
+@app.command()
 def link(
     triples: Annotated[Path, typer.Argument(help="A table of head, relation and tail: CSV, TSV, JSONL or Parquet.")],
     out: Annotated[Path, typer.Option(help="Folder for metrics.json, ranks and vectors.")],

@@ -18,6 +18,7 @@ PARTS = (
     ("tf-keras-vis", "tf_keras_vis", "saliency"),
     ("ai-edge-litert", "ai_edge_litert", "checks of LiteRT files"),
     ("tensorboard", "tensorboard", "curves of a training"),
+    ("av", "av", "optional: MP4 and AVI at ingest"),
     ("tensorflow-serving-api", "tensorflow_serving", "optional: serving client"),
 )
 

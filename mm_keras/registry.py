@@ -33,13 +33,26 @@ ENCODERS = {
         "mlp": "mm_keras.encoders.tabular:build_tabular_mlp",
         "transformer": "mm_keras.encoders.feature_transformer:build_tabular_transformer",
     },
-    "vector": {"mlp": "mm_keras.encoders.vector:build_vector_mlp"},
+    "video": {
+        "frames": "mm_keras.encoders.video:build_video_frames",
+        "conv2plus1d": "mm_keras.encoders.video:build_video_conv2plus1d",
+    },
+    "vector": {
+        "mlp": "mm_keras.encoders.vector:build_vector_mlp",
+        "conv": "mm_keras.encoders.series:build_series_conv",
+        "gru": "mm_keras.encoders.series:build_series_gru",
+        "transformer": "mm_keras.encoders.series:build_series_transformer",
+    },
     "entity": {
         "rgcn": "mm_keras.encoders.entity:build_entity_rgcn",
         "gat": "mm_keras.encoders.entity:build_entity_gat",
         "embedding": "mm_keras.encoders.entity:build_entity_embedding",
     },
 }
+
+# Which of the vector encoders take one flat vector, and which a sequence; the first of each is the default. One that a
+# user adds may take either.
+FLAT_ENCODERS, SERIES_ENCODERS = ("mlp",), ("conv", "gru", "transformer")
 
 FUSIONS = {
     "concat": "mm_keras.fusion.concat:ConcatFusion",
@@ -93,6 +106,7 @@ ENCODER_OPTIONS = {(modality, kind): {} for modality, kinds in ENCODERS.items() 
     ("image", "vit"): {"patch": 0},
     ("text", "transformer"): {"positions": ("learned", "rotary")},
     ("audio", "transformer"): {"patch_frames": 8, "patch_bands": 16},
+    ("video", "frames"): {"pool": ("gru", "attention", "mean")},
     ("tabular", "transformer"): {
         "numbers": ("linear", "periodic", "piecewise"), "frequencies": 16, "sigma": 0.1, "bins": 16,
     },
@@ -106,12 +120,16 @@ TASKS = {
     "regression": "mm_keras.tasks.regression:RegressionTask",
 }
 
+# By the layout of an input, which is its modality but for several pictures and sequences.
 PREPROCESSORS = {
     "image": "mm_keras.preprocessing.image:ImagePreprocessor",
+    "views": "mm_keras.preprocessing.views:ViewsPreprocessor",
+    "video": "mm_keras.preprocessing.video:VideoPreprocessor",
     "text": "mm_keras.preprocessing.text:TextPreprocessor",
     "audio": "mm_keras.preprocessing.audio:AudioPreprocessor",
     "tabular": "mm_keras.preprocessing.tabular:TabularPreprocessor",
     "vector": "mm_keras.preprocessing.vector:VectorPreprocessor",
+    "series": "mm_keras.preprocessing.series:SeriesPreprocessor",
     "entity": "mm_keras.preprocessing.entity:EntityPreprocessor",
 }
 

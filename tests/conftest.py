@@ -33,6 +33,41 @@ def wav_bytes(waveform, rate=8000):
     return file.getvalue()
 
 
+def gif_bytes(frames):
+    """Encodes uint8 frames `(frames, height, width[, 3])` as an animated GIF with Pillow."""
+    first, *others = (Picture.fromarray(frame) for frame in frames)
+    file = io.BytesIO()
+    first.save(file, "GIF", save_all=True, append_images=others, duration=40, loop=0)
+    return file.getvalue()
+
+
+def moving_recipe(fusion="gated", **encoders):
+    """A recipe of the inputs that hold several pictures or steps, and both tasks."""
+    own = {n: {"size": "tiny", "kind": encoders.get(n)} for n in ("shots", "clip", "series")}
+    return parts.Recipe(
+        inputs={
+            "shots": parts.Image(views=3, size=(12, 16), encoder=own["shots"]),
+            "clip": parts.Video(frames=4, size=(16, 16), encoder=own["clip"]),
+            "series": parts.Vector(steps=6, encoder=own["series"]),
+        },
+        tasks={"category": parts.Classification(), "rating": parts.Regression()},
+        fusion=parts.Fusion(fusion, units=16),
+    )
+
+
+def moving_examples(count, seed=0):
+    """Raw examples of `moving_recipe`: every number of views, frames and steps, one more than fit of the last two."""
+    rng = np.random.default_rng(seed)
+    examples = []
+    for row in range(count):
+        frames = rng.integers(1, 256, (1 + row % 5, 20, 24, 3), dtype=np.uint8)
+        views = [png_bytes(rng.integers(1, 256, (9, 12, 3), dtype=np.uint8)) for _ in range(1 + row % 3)]
+        series = rng.standard_normal((1 + row % 7, 3)).astype(np.float32)
+        clip = gif_bytes(frames) if row % 2 else [png_bytes(frame) for frame in frames]
+        examples.append({"shots": views, "clip": clip, "series": series})
+    return examples
+
+
 def five_input_recipe(fusion="gated", **encoders):
     """A recipe of all five modalities and both tasks, small enough to build in a second.
 
@@ -73,7 +108,7 @@ def five_input_examples(count, seed=0):
     ]
 
 
-def build_run(folder, recipe, seed=0):
+def build_run(folder, recipe, seed=0, rows=None):
     """Adapts preprocessing to synthetic rows and stores an untrained model with random weights, missing ones too."""
     import keras
 
@@ -83,7 +118,7 @@ def build_run(folder, recipe, seed=0):
     from mm_keras.training.run import load_run, save_assets
 
     keras.utils.set_random_seed(seed)
-    rows = five_input_examples(40, seed=1)
+    rows = five_input_examples(40, seed=1) if rows is None else rows
     preprocessors = {name: build_preprocessor(name, spec) for name, spec in recipe.inputs.items()}
     for name, p in preprocessors.items():
         kind = recipe.inputs[name].kind
@@ -91,6 +126,8 @@ def build_run(folder, recipe, seed=0):
             p.adapt([r[name] for r in rows])
         elif kind == "tabular":
             p.adapt({f: np.array([r[f] for r in rows]) for f in p.raw_specs})
+        elif recipe.inputs[name].layout == "series":
+            p.adapt(np.concatenate([r[name] for r in rows])[None])
         elif kind == "vector":
             p.adapt(np.stack([r[name] for r in rows]))
     tasks = {}
@@ -116,6 +153,12 @@ def build_run(folder, recipe, seed=0):
 def five_input_run(tmp_path_factory):
     """A run of all five modalities with random weights."""
     return build_run(tmp_path_factory.mktemp("run"), five_input_recipe())
+
+
+@pytest.fixture(scope="session")
+def moving_run(tmp_path_factory):
+    """A run of views, video and a sequence with random weights."""
+    return build_run(tmp_path_factory.mktemp("run"), moving_recipe(), rows=moving_examples(10, seed=1))
 
 
 def card_recipe(**training):

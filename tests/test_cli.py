@@ -15,6 +15,8 @@ from mm_keras.cli import app, main
 from mm_keras.recipe import load_recipe
 
 MAIN = [sys.executable, "-c", "from mm_keras.cli import main; main()"]
+COMMANDS = ["demo", "fit", "preview", "extract", "evaluate", "predict", "explain", "export", "ingest", "inspect"]
+COMMANDS += ["link", "doctor"]
 
 
 def call(*arguments):
@@ -36,14 +38,12 @@ def test_help_needs_no_tensorflow_and_is_quick():
         run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         seconds.append(time.perf_counter() - began)
     assert run.stderr == ""
-    for word in ("demo", "fit", "preview", "extract", "evaluate", "predict", "explain", "export", "inspect", "doctor"):
+    for word in COMMANDS:
         assert word in run.stdout
     print(f"mm-keras --help: median {statistics.median(seconds):.2f} s")
 
 
-@pytest.mark.parametrize(
-    "command", ["demo", "fit", "preview", "extract", "evaluate", "predict", "explain", "export", "inspect", "doctor"]
-)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command):
     result = CliRunner().invoke(app, [command, "--help"])
     assert result.exit_code == 0

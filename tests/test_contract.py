@@ -10,13 +10,21 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import build_run, five_input_examples, five_input_recipe, png_bytes, wav_bytes
+from conftest import (
+    build_run,
+    five_input_examples,
+    five_input_recipe,
+    moving_examples,
+    moving_recipe,
+    png_bytes,
+    wav_bytes,
+)
 
 import mm_keras.recipe as parts
 from mm_keras.model import build_model, logits_model
 from mm_keras.recipe import Graph, TensorInfo
 from mm_keras.registry import ENCODERS as REGISTRY
-from mm_keras.registry import FUSIONS, resolve
+from mm_keras.registry import FLAT_ENCODERS, FUSIONS, SERIES_ENCODERS, resolve
 from mm_keras.tasks import build_task
 
 # Encoders of an extra are held where it is installed.
@@ -40,10 +48,20 @@ TENSORS = {
     "facts": TensorInfo(shape=(7,), groups=(2, 2, 3), numeric=2),
     "features": TensorInfo(shape=(5,)),
     "place": TensorInfo(shape=(1,), dtype="int32", vocabulary_size=7, graph=GRAPH),
+    "shots": TensorInfo(shape=(3, 8, 10, 3)),
+    "clip": TensorInfo(shape=(4, 12, 10, 3)),
+    "series": TensorInfo(shape=(6, 4)),
 }
 MODALITY = {"photo": "image", "title": "text", "voice": "audio", "facts": "tabular", "features": "vector"}
 MODALITY["place"] = "entity"
-FIRST = {name: next(iter(ENCODERS[kind])) for name, kind in MODALITY.items()}
+# A model of their own, so that the models above stay quick: inputs of several pictures or steps.
+MOVING = {"shots": "image", "clip": "video", "series": "vector"}
+KINDS = {name: list(ENCODERS[kind]) for name, kind in (MODALITY | MOVING).items()}
+KINDS["features"] = [kind for kind in KINDS["features"] if kind not in SERIES_ENCODERS]
+KINDS["series"] = [kind for kind in KINDS["series"] if kind not in FLAT_ENCODERS]
+# All encoders of pictures read views, in `encoders/test_moving.py`; here as many as there are of sequences.
+KINDS["shots"] = KINDS["shots"][: len(KINDS["series"])]
+FIRST = {name: KINDS[name][0] for name in MODALITY}
 
 
 # Options that change what an encoder is made of.
@@ -64,9 +82,11 @@ def combinations():
         levels.setdefault(resolve(FUSIONS[fusion]).level, fusion)
     for fusion in FUSIONS:
         yield pytest.param((fusion, FIRST), id=fusion)
-    for number in range(1, max(len(ENCODERS[kind]) for kind in MODALITY.values())):
+    numbers = [(number, MODALITY) for number in range(1, max(len(KINDS[name]) for name in MODALITY))]
+    numbers += [(number, MOVING) for number in range(max(len(KINDS[name]) for name in MOVING))]
+    for number, names in numbers:
         # The second encoder of each modality, the third of each..; a shorter list begins again.
-        encoders = {n: list(ENCODERS[kind])[number % len(ENCODERS[kind])] for n, kind in MODALITY.items()}
+        encoders = {n: KINDS[n][number % len(KINDS[n])] for n in names}
         for fusion in levels.values():
             slow = [] if fusion == first else [pytest.mark.slow]
             yield pytest.param((fusion, encoders), id=f"{fusion}-{'-'.join(encoders.values())}", marks=slow)
@@ -77,7 +97,8 @@ def test_every_registry_entry_stands_here():
     """Adding an encoder or a fusion without the contract is impossible."""
     cases = [p.values[0] for p in combinations() if not p.marks]
     assert {fusion for fusion, _ in cases} == set(FUSIONS)
-    met = {(MODALITY[n], k) for _, encoders in cases if encoders is not OPTIONS for n, k in encoders.items()}
+    named = [(name, kind) for _, encoders in cases if encoders is not OPTIONS for name, kind in encoders.items()]
+    met = {((MODALITY | MOVING)[name], kind) for name, kind in named}
     assert met == {(kind, name) for kind, names in ENCODERS.items() for name in names}
 
 
@@ -86,7 +107,7 @@ def as_fields(encoder):
 
 
 def build(fusion, encoders, policy="float32"):
-    """A model of all five modalities and both tasks, every weight and moving statistic away from its initial value."""
+    """A model of the inputs of `encoders` and both tasks, every weight and statistic away from its initial value."""
     kinds = {
         "photo": parts.Image,
         "title": parts.Text,
@@ -94,9 +115,13 @@ def build(fusion, encoders, policy="float32"):
         "facts": lambda **k: parts.Tabular(numeric=["a", "b"], categorical=["c"], **k),
         "features": parts.Vector,
         "place": lambda **k: parts.Entity(triples="ring.csv", neighbours=3, **k),
+        "shots": lambda **k: parts.Image(views=3, **k),
+        "clip": parts.Video,
+        "series": lambda **k: parts.Vector(steps=6, **k),
     }
+    tensors = {n: TENSORS[n] for n in encoders}
     recipe = parts.Recipe(
-        inputs={n: kinds[n](encoder={"size": "tiny", **as_fields(encoders[n])}) for n in TENSORS},
+        inputs={n: kinds[n](encoder={"size": "tiny", **as_fields(encoders[n])}) for n in encoders},
         fusion=parts.Fusion(fusion, units=16),
         tasks={"breed": parts.Classification(), "rating": parts.Regression()},
     )
@@ -106,7 +131,7 @@ def build(fusion, encoders, policy="float32"):
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:
-        model = build_model(recipe, TENSORS, tasks)
+        model = build_model(recipe, tensors, tasks)
     finally:
         keras.config.set_dtype_policy(before)
     rng = np.random.default_rng(zlib.crc32(fusion.encode()))
@@ -124,8 +149,8 @@ def case(request):
     return (*build(fusion, encoders), fusion, encoders)
 
 
-def batch(rows, seed=0):
-    """Model tensors with every input given, texts and sounds of different lengths."""
+def batch(rows, seed=0, names=MODALITY):
+    """Model tensors with every input given, texts, sounds, videos and sequences of different lengths."""
     rng = np.random.default_rng(seed)
     tensors = {n: rng.uniform(0.05, 1, (rows, *t.shape)).astype(np.float32) for n, t in TENSORS.items()}
     tensors["title"] = rng.integers(1, 40, (rows, 6)).astype(np.int32)
@@ -135,7 +160,9 @@ def batch(rows, seed=0):
         tensors["title"][row, rng.integers(1, 7) :] = 0
         tensors["voice"][row, rng.integers(1, 21) :] = 0
         tensors["facts"][row, 4:] = np.eye(3)[rng.integers(3)]
-    return tensors
+        for name in MOVING:
+            tensors[name][row, rng.integers(1, TENSORS[name].shape[0] + 1) :] = 0
+    return {n: tensors[n] for n in names}
 
 
 def rows_of(tensors, index):
@@ -169,38 +196,39 @@ CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
 
 def test_sample_0_alone_is_sample_0_in_any_batch(case):
-    model = case[0]
-    alone = run(model, rows_of(batch(1), slice(1)))
+    model, names = case[0], case[3]
+    first = batch(1, names=names)
+    alone = run(model, first)
     assert np.abs(alone["breed"] - 1 / 3).max() > 1e-3
-    for seed, others in ((2, ()), (3, tuple(TENSORS))):
-        neighbours = blanked(batch(4, seed), others)
+    for seed, others in ((2, ()), (3, tuple(names))):
+        neighbours = blanked(batch(4, seed, names), others)
         if seed == 2:
             neighbours = {n: t if t.dtype == np.int32 else 1000 * t for n, t in neighbours.items()}
-        whole = {n: np.concatenate([batch(1)[n], neighbours[n]]) for n in TENSORS}
+        whole = {n: np.concatenate([first[n], neighbours[n]]) for n in names}
         assert_same(rows_of(run(model, whole), slice(1)), alone, **CLOSE)
 
 
 def test_the_order_of_keys_changes_nothing(case):
-    tensors = batch(3)
+    tensors = batch(3, names=case[3])
     assert_same(run(case[0], dict(reversed(tensors.items()))), run(case[0], tensors), rtol=0, atol=0)
 
 
-def without_each(rows):
+def without_each(rows, names):
     """Returns one batch: the rows whole, then the rows again without the first input, without the second..."""
-    tensors = batch(rows)
-    variants = [tensors, *(blanked(tensors, [name]) for name in TENSORS)]
-    return {n: np.concatenate([variant[n] for variant in variants]) for n in TENSORS}
+    tensors = batch(rows, names=names)
+    variants = [tensors, *(blanked(tensors, [name]) for name in names)]
+    return {n: np.concatenate([variant[n] for variant in variants]) for n in names}
 
 
 def test_every_input_matters(case):
-    for task, got in run(case[0], without_each(4)).items():
-        whole, *others = np.split(got, 1 + len(TENSORS))
-        assert [n for n, y in zip(TENSORS, others, strict=True) if np.abs(y - whole).max() < 1e-4] == [], task
+    for task, got in run(case[0], without_each(4, case[3])).items():
+        whole, *others = np.split(got, 1 + len(case[3]))
+        assert [n for n, y in zip(case[3], others, strict=True) if np.abs(y - whole).max() < 1e-4] == [], task
 
 
 def test_every_input_and_every_weight_gets_gradient(case):
-    model = case[0]
-    tensors = {n: tf.Variable(t) if t.dtype == np.float32 else tf.constant(t) for n, t in batch(16).items()}
+    model, tensors = case[0], batch(16, names=case[3])
+    tensors = {n: tf.Variable(t) if t.dtype == np.float32 else tf.constant(t) for n, t in tensors.items()}
     heads = logits_model(model, ["breed", "rating"])
     with unchanged(model), tf.GradientTape() as tape:
         loss = sum(tf.reduce_sum(y**2) for y in heads(tensors, training=True).values())
@@ -216,48 +244,48 @@ def test_every_input_and_every_weight_gets_gradient(case):
 
 
 def test_names_shapes_and_dtypes_are_the_declared_ones(case):
-    model, recipe, *_ = case
-    got = run(model, batch(3))
+    model, recipe, _, names = case
+    got = run(model, batch(3, names=names))
     assert {n: y.shape for n, y in got.items()} == {"breed": (3, 3), "rating": (3, 1)}
     assert {n: (3, *y.shape[1:]) for n, y in model.output.items()} == {n: y.shape for n, y in got.items()}
     assert list(model.input) == list(recipe.inputs)
     layers = {layer.name for layer in model.layers}
-    assert layers >= {f"{n}{end}" for n in TENSORS for end in ("", "_encoder", "_present", "_missing")}
+    assert layers >= {f"{n}{end}" for n in names for end in ("", "_encoder", "_present", "_missing")}
     assert layers >= {"presence", "breed_logits", "rating_logits", "breed", "rating"}
     np.testing.assert_allclose(got["breed"].sum(-1), 1, atol=1e-6)
-    logits = {n: np.asarray(y) for n, y in logits_model(model, ["breed", "rating"])(batch(3)).items()}
+    logits = {n: np.asarray(y) for n, y in logits_model(model, ["breed", "rating"])(batch(3, names=names)).items()}
     odds = np.exp(logits["breed"])
     np.testing.assert_allclose(odds / odds.sum(-1, keepdims=True), got["breed"], atol=1e-6)
     np.testing.assert_allclose(5 + 4 * logits["rating"], got["rating"], rtol=1e-5)
 
 
 def test_a_stored_model_gives_the_same_numbers(case, tmp_path):
-    model = case[0]
+    model, tensors = case[0], batch(5, names=case[3])
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     for one, other in zip(loaded.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     # On busy cores TensorFlow cuts some sums in other places.
-    assert_same(run(loaded, batch(5)), run(model, batch(5)), rtol=1e-6, atol=1e-6)
+    assert_same(run(loaded, tensors), run(model, tensors), rtol=1e-6, atol=1e-6)
 
 
 def test_no_subset_of_inputs_gives_nan(case):
-    subsets = [names for count in range(len(TENSORS)) for names in itertools.combinations(TENSORS, count)]
-    tensors = batch(len(subsets))
+    subsets = [names for count in range(len(case[3]) + 1) for names in itertools.combinations(case[3], count)]
+    tensors = batch(len(subsets), names=case[3])
     for row, names in enumerate(subsets):
         for name in names:
             tensors[name][row] = 0
     got = run(case[0], tensors)
-    assert len(subsets) == 2 ** len(TENSORS) - 1
+    assert len(subsets) == 2 ** len(case[3])
     assert all(np.isfinite(y).all() for y in got.values())
     with unchanged(case[0]):  # in training too, where normalisation sees the blanks
         assert all(np.isfinite(y).all() for y in case[0](tensors, training=True).values())
 
 
 def test_a_blank_input_answers_whatever_its_encoder_holds(case):
-    model, tensors = case[0], without_each(3)
+    model, tensors = case[0], without_each(3, case[3])
     before = run(model, tensors)
-    for at, name in enumerate(TENSORS, start=1):
+    for at, name in enumerate(case[3], start=1):
         rows = slice(3 * at, 3 * at + 3)
         # More than one where the fusion reaches into them.
         encoders = [layer for layer in model.layers if re.fullmatch(rf"{name}_encoder(_\d+)?", layer.name)]
@@ -273,9 +301,9 @@ def test_a_blank_input_answers_whatever_its_encoder_holds(case):
 def test_mixed_precision_in_float32_out(case, policy, step):
     model, _, fusion, encoders = case
     mixed, _ = build(fusion, encoders, policy)
-    assert mixed.get_layer("photo_encoder").compute_dtype == policy.removeprefix("mixed_")
+    assert mixed.get_layer(f"{next(iter(encoders))}_encoder").compute_dtype == policy.removeprefix("mixed_")
     assert keras.config.dtype_policy().name == "float32"
-    got, expected = run(mixed, batch(6)), run(model, batch(6))
+    got, expected = (run(m, batch(6, names=encoders)) for m in (mixed, model))
     assert {y.dtype for y in got.values()} == {np.dtype("float32")}
     assert {y.dtype for y in logits_model(mixed, ["breed", "rating"]).output.values()} == {"float32"}
     # Some dozen roundings in a row, each of half a step of the type; the rating is 5 + 4 * logit.
@@ -329,8 +357,8 @@ def test_every_blank_value_gives_one_answer(five_input_run):
 class RealRows:
     """Rows as `mm.export` takes them."""
 
-    def __init__(self, count):
-        self.examples = five_input_examples(count)
+    def __init__(self, examples):
+        self.examples = examples
 
     def __len__(self):
         return len(self.examples)
@@ -356,7 +384,11 @@ def test_exports_equal_the_model(tmp_path, combination):
     from mm_keras.exporting.export import export
 
     fusion, encoders = combination
-    trained = build_run(tmp_path / "run", five_input_recipe(fusion, **encoders))
-    bundle = export(trained, tmp_path / "served", RealRows(24), litert=("float32",), verbose=False)
+    if encoders.keys() == MOVING.keys():
+        recipe, rows = moving_recipe(fusion, **encoders), moving_examples(24)
+    else:
+        recipe, rows = five_input_recipe(fusion, **encoders), five_input_examples(24)
+    trained = build_run(tmp_path / "run", recipe, rows=rows)
+    bundle = export(trained, tmp_path / "served", RealRows(rows), litert=("float32",), verbose=False)
     assert (tmp_path / "served").is_dir()
     assert bundle is not None

@@ -16,6 +16,7 @@ from mm_keras.data.tables import as_numbers, as_text, column_of, read_table
 from mm_keras.errors import DataError
 from mm_keras.preprocessing import build_preprocessor
 from mm_keras.preprocessing.entity import entity_names
+from mm_keras.preprocessing.parts import list_frames, padded, sample_evenly, split_paths
 from mm_keras.recipe import load_recipe
 from mm_keras.registry import nearest
 
@@ -68,9 +69,10 @@ class Data:
         """
         seen, quarantine = time.time(), Quarantine(self.name, self.rows.ids, self.rows.numbers)
         for key, spec in recipe.inputs.items():
-            if spec.kind in ("image", "audio"):
+            if spec.kind in ("image", "audio", "video"):
                 paths = self.rows.cells[key]
-                changed = np.array([p if p and changed_since(p, self.seen - 2) else "" for p in paths], dtype=object)
+                changed = [p if p and changed_since(p, self.seen - 2) else "" for p in paths.flat]
+                changed = np.array(changed, dtype=object).reshape(paths.shape)
                 _add_file_faults(key, spec, changed, quarantine, "after it was checked: ")
         quarantine.check_share(self.max_bad if max_bad is None else max_bad)
         table = (
@@ -143,7 +145,7 @@ def load(
             graphs[key] = graphs.get(key) or read_graph(key, spec, root)
             cells[key] = _read_entity(key, spec, table, graphs[key], name, quarantine)
         else:
-            cells[key] = _READ[spec.kind](key, spec, table, root, name, quarantine)
+            cells[key] = _READ[spec.layout](key, spec, table, root, name, quarantine)
     _check_anything(cells, quarantine)
     labels = _labels(recipe, table, name, quarantine) if with_labels else {}
     quarantine.check_share(max_bad)  # before splits and classes, which would complain of what is left
@@ -165,9 +167,49 @@ def _read_files(key, spec, table, root, name, quarantine):
 
 
 def _add_file_faults(key, spec, paths, quarantine, when=""):
-    faults = file_faults(build_preprocessor(key, spec), paths)
+    files = paths.reshape(-1)
+    faults = file_faults(build_preprocessor(key, spec), files)
     reasons = [when + reason for reason in faults.values()]
-    quarantine.add(list(faults), spec.column or key, [paths[r] for r in faults], reasons)
+    rows = [file * len(paths) // len(files) for file in faults]
+    quarantine.add(rows, spec.column or key, [files[f] for f in faults], reasons)
+
+
+def _read_views(key, spec, table, root, name, quarantine):
+    """Absolute paths `(rows, views)`, empty where there is no view."""
+
+    def read(paths):
+        if len(paths) > spec.views:
+            raise ValueError(f"expected at most {spec.views} pictures. Received: {len(paths)}")
+        return [str(root / path) if path else "" for path in paths]
+
+    return _read_parts(key, spec, spec.views, table, name, quarantine, read)
+
+
+def _read_videos(key, spec, table, root, name, quarantine):
+    """Absolute paths `(rows, frames)`: of one GIF, or of the frames that are used; empty behind them."""
+
+    def read(paths):
+        paths = [str(root / path) for path in paths if path]
+        if len(paths) == 1 and Path(paths[0]).is_dir():
+            paths = list_frames(paths[0])
+        return [paths[i] for i in sample_evenly(len(paths), spec.frames)]
+
+    return _read_parts(key, spec, spec.frames, table, name, quarantine, read)
+
+
+def _read_parts(key, spec, count, table, name, quarantine, read):
+    column = spec.column or key
+    values, rows = column_of(table, column, f"inputs.{key}", name), []
+    for row, value in enumerate(values):
+        paths = []
+        try:
+            paths = read(split_paths("" if _is_blank(value) else value))
+        except (OSError, ValueError) as error:
+            quarantine.add([row], column, [value], str(error))
+        rows.append(padded(paths, count, ""))
+    paths = np.stack(rows)
+    _add_file_faults(key, spec, paths, quarantine)
+    return paths
 
 
 def _read_text(key, spec, table, root, name, quarantine):
@@ -229,27 +271,37 @@ def _read_vector(key, spec, table, root, name, quarantine, length):
         return values, columns
     column = spec.column or key
     values = column_of(table, column, f"inputs.{key}", name)
-    return _read_arrays(key, column, values, root, name, quarantine, length), [column]
+    return _read_arrays(key, spec, column, values, root, name, quarantine, length), [column]
 
 
-def _read_arrays(key, column, values, root, name, quarantine, length):
-    """Lists, or paths of `.npy` files, one vector each; the first good row sets the length where none is given."""
+def _read_arrays(key, spec, column, values, root, name, quarantine, length):
+    """Lists, or paths of `.npy` files, one vector or sequence each; the first good row sets the count of features."""
+    read = _as_series if spec.steps else _as_vector
     arrays = [None] * len(values)
     for row, value in enumerate(values):
-        if np.ndim(value) == 0 and as_text([value])[0] == "":
+        if _is_blank(value):
             continue
         try:
-            array = _as_vector(_read_npy(root / value) if isinstance(value, str) else value)
-            length = length or len(array)
-            if len(array) != length:
-                raise ValueError(f"expected {length} numbers, as in the first good row. Received: {len(array)}")
-            arrays[row] = array
+            array = read(_read_npy(root / value) if isinstance(value, str) else value)
+            found = array.shape[-1]
+            length = length or found
+            if found != length:
+                what = "features in a step" if spec.steps else "numbers"
+                raise ValueError(f"expected {length} {what}, as in the first good row. Received: {found}")
+            arrays[row] = array[: spec.steps]
         except (OSError, ValueError, TypeError) as error:
             quarantine.add([row], column, [value], str(error) or type(error).__name__)
     if length is None:
         raise DataError(f"{name}: inputs.{key}: column {column!r} holds no vector.")
-    blank = np.full(length, np.nan, np.float32)
-    return np.stack([blank if a is None else a for a in arrays])
+    cells = np.full((len(arrays), *((spec.steps,) if spec.steps else ()), length), np.nan, np.float32)
+    for row, array in enumerate(arrays):
+        if array is not None:
+            cells[(row, slice(len(array)))] = array
+    return cells
+
+
+def _is_blank(value):
+    return not isinstance(value, list | tuple | np.ndarray) and as_text([value])[0] == ""
 
 
 def _read_npy(path):
@@ -270,8 +322,31 @@ def _as_vector(value):
     return array.astype(np.float32)
 
 
+def _as_series(value):
+    """Returns float32 `(steps, features)`; a step of NaN alone is missing."""
+    if not isinstance(value, list | tuple | np.ndarray):
+        raise ValueError(f"expected a list of steps, or the path of a .npy file. Received: {type(value).__name__}")
+    steps = [np.asarray(step) for step in value]
+    if len({step.shape for step in steps}) > 1:
+        raise ValueError(f"steps differ in their shape. Received: {sorted({step.shape for step in steps})}")
+    array = np.asarray(steps)
+    if array.ndim != 2 or array.dtype.kind not in "biuf":
+        raise ValueError(f"expected numbers (steps, features). Received: {array.dtype} {array.shape}")
+    if not array.size:
+        raise ValueError("the sequence is empty")
+    array = array.astype(np.float64)
+    none = np.isnan(array).all(axis=1, keepdims=True)
+    if not ((np.abs(array) <= np.finfo(np.float32).max) | none).all():
+        raise ValueError("a step holds infinity, or NaN beside numbers")
+    if none.all():
+        raise ValueError("every step is NaN; leave the cell empty where there is none")
+    return array.astype(np.float32)
+
+
 _READ = {
     "image": _read_files,
+    "views": _read_views,
+    "video": _read_videos,
     "audio": _read_files,
     "text": _read_text,
     "tabular": _read_tabular,
@@ -284,7 +359,7 @@ def _check_anything(cells, quarantine):
     for cell in cells.values():
         for values in cell.values() if isinstance(cell, dict) else [cell]:
             if values.dtype == object:
-                filled |= np.array([v.strip() != "" for v in values], bool)
+                filled |= np.array([v.strip() != "" for v in values.flat], bool).reshape(len(values), -1).any(axis=1)
             else:
                 filled |= np.isfinite(values).reshape(len(values), -1).any(axis=1)
     empty = np.flatnonzero(~filled & ~quarantine.bad)

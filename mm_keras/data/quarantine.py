@@ -72,13 +72,13 @@ def file_faults(preprocessor, paths):
 
     Args:
         preprocessor: Of an input that reads files.
-        paths: Absolute paths; empty ones are missing inputs, not faults.
+        paths: Absolute paths, each of one file; empty ones are missing inputs, not faults.
     """
     faults = {row: fault for row, path in enumerate(paths) if path and (fault := _file_fault(path))}
     rows = np.array([r for r, p in enumerate(paths) if p and r not in faults], np.int64)
     if len(rows):
         blank = tf.zeros(preprocessor.decoded_shape)
-        attempt = guarded(lambda raw: preprocessor.decode(preprocessor.read(raw["path"])), blank)
+        attempt = guarded(lambda raw: preprocessor.decode(preprocessor.read(_cell(preprocessor, raw["path"]))), blank)
         files = tf.data.Dataset.from_tensor_slices([paths[r] for r in rows])
         checked = files.map(lambda path: attempt({"path": path})[1], num_parallel_calls=tf.data.AUTOTUNE).batch(256)
         fine = np.concatenate(list(checked.as_numpy_iterator()))
@@ -106,9 +106,17 @@ def changed_since(path, moment):
         return True
 
 
+def _cell(preprocessor, path):
+    """Returns the cell that holds this one file."""
+    parts = getattr(preprocessor, "parts", None)
+    return path if parts is None else tf.pad(path[None], [[0, parts - 1]], constant_values="")
+
+
 def _reason(preprocessor, path):
     """Decodes one bad file again, where the error keeps its text."""
-    attempt = tf.data.Dataset.from_tensors(path).map(lambda path: preprocessor.decode(preprocessor.read(path)))
+    attempt = tf.data.Dataset.from_tensors(path).map(
+        lambda path: preprocessor.decode(preprocessor.read(_cell(preprocessor, path)))
+    )
     try:
         next(iter(attempt))
     except tf.errors.OpError as error:

@@ -15,7 +15,8 @@ class Rows:
     Args:
         ids: String array `(rows,)`.
         cells: `{input: array (rows, ...)}`, for tabular inputs `{input: {field: array (rows,)}}`. Files are absolute
-            paths, empty where the input is missing.
+            paths, empty where the input is missing; of inputs of several files `(rows, files)`. Sequences are
+            `(rows, steps, features)`, NaN where there is no step.
         labels: `{task: array (rows,)}`: class names, empty where unlabelled, or float64 numbers, NaN where unlabelled.
         splits: String array `(rows,)` of `"train"`, `"validation"` and `"test"`.
         numbers: Int array `(rows,)`, the rows' numbers in the table, 1 the first after the header.
@@ -58,10 +59,10 @@ class Rows:
         example = {}
         for name, cell in self.cells.items():
             for key, values in cell.items() if isinstance(cell, dict) else [(name, cell)]:
-                value = values[at]
-                missing = value == "" if isinstance(value, str) else not np.any(np.isfinite(value))
+                value = _as_written(values[at])
+                missing = len(value) == 0 if isinstance(value, str | list) else not np.any(np.isfinite(value))
                 if not missing:
-                    example[key] = value if isinstance(value, str | np.ndarray) else float(value)
+                    example[key] = value if isinstance(value, str | list | np.ndarray) else float(value)
         return example
 
     def position(self, row):
@@ -80,3 +81,14 @@ class Rows:
     def targets(self, task):
         """Returns the labels of one task."""
         return self.labels[task]
+
+
+def _as_written(value):
+    """Returns one cell without its padding: a list of paths, or the steps up to the last real one."""
+    if not isinstance(value, np.ndarray):
+        return value
+    filled = value != "" if value.dtype == object else np.isfinite(value)
+    if value.ndim == 1 and value.dtype != object:
+        return value
+    last = int(np.flatnonzero(filled.reshape(len(value), -1).any(axis=1)).max(initial=-1)) + 1
+    return value[:last].tolist() if value.dtype == object else value[:last]

@@ -94,6 +94,17 @@ READERS = {
 }
 
 
+def write_table(table, path):
+    """Writes a table as its suffix says, one of `READERS`."""
+    path = Path(path)
+    if path.suffix.lower() == ".parquet":
+        table.to_parquet(path, index=False)
+    elif path.suffix.lower() == ".jsonl":
+        table.to_json(path, orient="records", lines=True, force_ascii=False)
+    else:
+        table.to_csv(path, index=False, sep="\t" if path.suffix.lower() == ".tsv" else ",")
+
+
 def column_of(table, column, owner, name):
     """Returns a column, or says which columns there are."""
     if column not in table.columns:

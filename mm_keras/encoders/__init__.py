@@ -12,10 +12,12 @@ A builder may also return tokens or an embedding alone, and a Keras layer or mod
 """
 
 import inspect
+from functools import partial
 
 import keras
 
 from mm_keras.encoders.plain import complete, encode_with_layer
+from mm_keras.encoders.views import build_views
 from mm_keras.extension import is_layer
 from mm_keras.registry import ENCODERS, resolve
 
@@ -79,8 +81,14 @@ def _walk(built, visit):
 def _begin(inputs, spec, tensor, options):
     build = resolve(ENCODERS[spec.kind][spec.encoder_kind])
     if is_layer(build):
-        return encode_with_layer(build, inputs, spec.encoder)
+        build = partial(_layer_builder, build)
     known = {k: v for k, v in options.items() if k in getattr(build, "options", ())}
     encoder = spec.encoder.model_copy(update={"options": spec.encoder_options})
+    if spec.layout == "views":
+        return build_views(build, inputs, encoder, tensor, known)
     built = build(inputs, encoder, tensor, **known)
     return built if inspect.isgenerator(built) else complete(built, inputs)
+
+
+def _layer_builder(entry, inputs, encoder, tensor):
+    return encode_with_layer(entry, inputs, encoder)

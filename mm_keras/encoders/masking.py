@@ -1,5 +1,7 @@
 """Masks as plain tensors: 1 keeps, 0 is padding. Explicit, so that every fusion sees what it gets."""
 
+import math
+
 import keras
 from keras import layers, ops
 
@@ -9,15 +11,18 @@ class TokenMask(layers.Layer):
     """Marks the places that hold something.
 
     Input shape:
-        `(batch, steps)` integer ids, or float `(batch, steps, channels)`.
+        `(batch, steps)` integer ids, or float `(batch, steps, ...)`.
     Output shape:
-        Float `(batch, steps)`: 1 where the id, or any channel, is not zero.
+        Float `(batch, steps)`: 1 where the id, or any number of the step, is not zero.
     """
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs, autocast=False)  # in 16 bits, a small number would be none
 
     def call(self, x):
+        if len(x.shape) > 3:
+            # LiteRT compares up to four axes.
+            x = ops.reshape(x, (-1, x.shape[1], math.prod(x.shape[2:])))
         filled = ops.not_equal(x, ops.zeros((), x.dtype))
         if len(x.shape) == 3:
             filled = ops.any(filled, axis=-1)

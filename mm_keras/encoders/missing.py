@@ -1,5 +1,7 @@
 """Missing inputs: seen from the tensor itself, dropped at random in training, replaced by a learned embedding."""
 
+import math
+
 import keras
 from keras import layers, ops
 
@@ -18,6 +20,9 @@ class Presence(layers.Layer):
         super().__init__(**kwargs, autocast=False)  # in 16 bits, a small number would be none
 
     def call(self, x):
+        if len(x.shape) > 4:
+            # LiteRT compares up to four axes.
+            x = ops.reshape(x, (-1, math.prod(x.shape[1:])))
         axes = tuple(range(1, len(x.shape)))
         filled = ops.any(ops.not_equal(x, ops.zeros((), x.dtype)), axis=axes)
         return ops.cast(ops.expand_dims(filled, -1), self.compute_dtype)

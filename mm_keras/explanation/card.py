@@ -8,7 +8,19 @@ import jinja2
 import numpy as np
 from PIL import Image as Picture
 
-from mm_keras.explanation.shading import AGAINST, FOR, bars, grey_of, largest, opacity, overlay, plain, signed, weights
+from mm_keras.explanation.shading import (
+    AGAINST,
+    FOR,
+    bars,
+    grey_of,
+    largest,
+    opacity,
+    overlay,
+    plain,
+    signed,
+    strip,
+    weights,
+)
 from mm_keras.explanation.words import join_parts
 
 MOST_BARS, MOST_WORDS = 12, 3
@@ -60,6 +72,20 @@ def _image(panel, values, weight):
     return {"picture": _png(np.asarray(panel.drawn)), "map": _png(overlay(grey_of(panel), values, weight))}
 
 
+def _strip(panel, values, weight):
+    pictures = np.asarray(panel.drawn)
+    sheets = {"picture": strip(pictures), "map": strip(overlay(grey_of(panel), values, weight))}
+    return {k: _png(sheet) for k, sheet in sheets.items()} | {"width": 130 * min(len(pictures), 8)}
+
+
+def _series(panel, values, weight):
+    steps, features = values.shape
+    rows, columns = (np.linspace(0, n - 1, min(n, 5)).round().astype(int) for n in (features, steps))
+    names = [(round(100 - 100 * (r + 0.5) / features, 2), panel.names[r]) for r in rows]
+    numbers = [(round(100 * (c + 0.5) / steps, 2), str(c + 1)) for c in columns]
+    return {"map": _png(np.swapaxes(overlay(grey_of(panel), values, weight), 0, 1)), "names": names, "steps": numbers}
+
+
 def _text(panel, values, weight):
     alphas = opacity(values, weight)
     words = [
@@ -90,7 +116,17 @@ def _table(panel, values, weight):
     return {"bars": parts, "zero": zero, "left_out": len(values) - len(rows), **shade}
 
 
-VIEWS = {"image": _image, "text": _text, "audio": _audio, "tabular": _table, "vector": _table, "entity": _table}
+VIEWS = {
+    "image": _image,
+    "views": _strip,
+    "video": _strip,
+    "text": _text,
+    "audio": _audio,
+    "tabular": _table,
+    "vector": _table,
+    "series": _series,
+    "entity": _table,
+}
 
 
 def _png(pixels):

@@ -25,9 +25,9 @@ class Explanation:
         base_value: Its output when every input is missing.
         scores: `{input: Shapley value}`; they sum to `value - base_value`. A missing input scores 0.
         score_errors: `{input: standard error}` of the scores; 0 where they are exact (up to 8 inputs).
-        maps: `{input: signed array}`: picture `(height, width)`, text `(tokens,)`, sound `(mels, frames)`, lowest band
-            first, table `(columns,)`, vector `(features,)`, entity `(1 + neighbours,)`, itself first. Zero where the
-            input is missing.
+        maps: `{input: signed array}`: picture `(height, width)`, views and video `(pictures, height, width)`, text
+            `(tokens,)`, sound `(mels, frames)`, lowest band first, table `(columns,)`, vector `(features,)`, sequence
+            `(steps, features)`, entity `(1 + neighbours,)`, itself first. Zero where the input is missing.
         start_value: The output that the maps are measured from, or `None` when the method keeps no such sum. Not
             `base_value`: along the way of integrated gradients the present inputs count as present.
         panels: `{input: Panel}`: what the model saw.
@@ -58,7 +58,7 @@ class Explanation:
 
     @property
     def names(self):
-        """`{input: names of its map's parts}`: WordPieces, fields, features; empty for pictures and sounds."""
+        """`{input: names of its map's parts}`: WordPieces, fields, features; none of pictures and sounds."""
         return {n: panel.names for n, panel in self.panels.items()}
 
     @property

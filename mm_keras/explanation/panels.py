@@ -13,10 +13,11 @@ class Panel:
     """One input of an explained example.
 
     Args:
-        kind: The modality.
+        kind: The layout of the input: its modality, but for `views` and `series`.
         missing: Whether the input was blank.
-        drawn: What the preprocessor's `draw` returns: uint8 `(height, width, 3 or 4)`, WordPieces, log-mel
-            `(mels, frames)`, `{field: value}`, a float array in the features' units, or an entity's name.
+        drawn: What the preprocessor's `draw` returns: uint8 `(height, width, 3 or 4)`, of views and videos
+            `(pictures, height, width, 3 or 4)`, WordPieces, log-mel `(mels, frames)`, `{field: value}`, a float array
+            in the features' units, of a sequence `(steps, features)`, or an entity's name.
         names: Of the parts that have one: WordPieces, characters, fields, features or entities.
         is_spelt: Whether the names are the characters of a text as it was written, white space too.
         shown: Text of the parts' values in their own units, for tables and vectors; of entities, the relation.
@@ -38,6 +39,10 @@ class Panel:
 
 def _image(preprocessor, tensor, attribution, raw):
     return attribution.sum(axis=-1), {}
+
+
+def _pictures(preprocessor, tensor, attribution, raw):
+    return attribution.sum(axis=-1)[: len(preprocessor.draw(tensor))], {}
 
 
 def _text(preprocessor, tensor, attribution, raw):
@@ -78,6 +83,13 @@ def _vector(preprocessor, tensor, attribution, raw):
     return attribution, {"names": tuple(columns), "shown": shown}
 
 
+def _series(preprocessor, tensor, attribution, raw):
+    count = tensor.shape[-1] - 1
+    # What the mark of a step contributed is no feature's own. The encoders of the house leave it out.
+    values = attribution[:, :-1] + attribution[:, -1:] / count
+    return values[: len(preprocessor.draw(tensor))], {"names": tuple(f"feature {i}" for i in range(count))}
+
+
 def _entity(preprocessor, tensor, attribution, raw):
     own, neighbours = attribution[0].sum(), preprocessor.neighbours(int(tensor[0]))
     name = preprocessor.draw(tensor)
@@ -91,8 +103,18 @@ def _entity(preprocessor, tensor, attribution, raw):
     return np.array([own, *values[: len(neighbours)]]), {"names": (name, *names), "shown": ("itself", *shown)}
 
 
-# {modality: function(preprocessor, tensor, attribution, raw) -> (map, fields of its Panel)}
-PANELS = {"image": _image, "text": _text, "audio": _audio, "tabular": _tabular, "vector": _vector, "entity": _entity}
+# {layout: function(preprocessor, tensor, attribution, raw) -> (map, fields of its Panel)}
+PANELS = {
+    "image": _image,
+    "views": _pictures,
+    "video": _pictures,
+    "text": _text,
+    "audio": _audio,
+    "tabular": _tabular,
+    "vector": _vector,
+    "series": _series,
+    "entity": _entity,
+}
 
 
 def make_panel(preprocessor, tensor, attribution, raw):
@@ -105,11 +127,12 @@ def make_panel(preprocessor, tensor, attribution, raw):
         raw: `{field: value}` that the tensor was made of.
 
     Returns:
-        `(map, Panel)`: the map is `(height, width)` for a picture, `(tokens,)` for a text, or `(characters,)` when its
-        tokens are bytes, `(mels, frames)` for a sound, `(columns,)` for a table, `(features,)` for a vector, and for an
-        entity itself and then its neighbours.
+        `(map, Panel)`: the map is `(height, width)` for a picture, `(pictures, height, width)` for views and videos,
+        `(tokens,)` for a text, or `(characters,)` when its tokens are bytes, `(mels, frames)` for a sound,
+        `(columns,)` for a table, `(features,)` for a vector and `(steps, features)` for a sequence, and for an entity
+        itself and then its neighbours; the pictures and steps are those up to the last one there is.
     """
-    kind = preprocessor.spec.kind
+    kind = preprocessor.spec.layout
     values, seen = PANELS[kind](preprocessor, tensor, attribution, raw)
     return values, Panel(kind=kind, missing=not np.any(tensor), drawn=preprocessor.draw(tensor), **seen)
 

@@ -6,7 +6,18 @@ import numpy as np
 from matplotlib import font_manager
 from matplotlib.figure import Figure
 
-from mm_keras.explanation.shading import AGAINST, FOR, grey_of, largest, opacity, overlay, plain, signed, weights
+from mm_keras.explanation.shading import (
+    AGAINST,
+    FOR,
+    grey_of,
+    largest,
+    opacity,
+    overlay,
+    plain,
+    signed,
+    strip,
+    weights,
+)
 
 COLOURS = {True: tuple(c / 255 for c in FOR), False: tuple(c / 255 for c in AGAINST)}
 # The first has a fixed width of 0.6 em, wide characters twice that; the others stand in for characters it lacks.
@@ -25,13 +36,13 @@ def plot_explanation(explanation):
         A `matplotlib.figure.Figure`; characters that no installed font has are drawn as squares.
     """
     panels = explanation.panels
-    wide = [n for n, p in panels.items() if p.kind == "text" and not p.missing]
-    square = [n for n, p in panels.items() if p.kind != "text" and not p.missing]
+    wide = [n for n, p in panels.items() if p.kind in WIDE and not p.missing]
+    square = [n for n, p in panels.items() if p.kind not in WIDE and not p.missing]
     columns = 1 + len(square)
     width = 3.4 * max(columns, 3)
     characters = int(0.94 * width / CHARACTER_INCHES)
-    lines = {n: lay_out(_pieces(panels[n]), characters) for n in wide}
-    heights = [3.4, *(0.5 + 0.3 * len(lines[n]) for n in wide)]
+    lines = {n: lay_out(_pieces(panels[n]), characters) for n in wide if panels[n].kind == "text"}
+    heights = [3.4, *(0.5 + 0.3 * len(lines[n]) if n in lines else _strip_inches(panels[n], width) for n in wide)]
     figure = Figure(figsize=(width, sum(heights) + 0.6), layout="constrained")
     figure.suptitle(_title(explanation), parse_math=False)
     grid = figure.add_gridspec(len(heights), columns, height_ratios=heights)
@@ -44,7 +55,10 @@ def plot_explanation(explanation):
     for i, n in enumerate(wide):
         axes = figure.add_subplot(grid[1 + i, :])
         axes.set_title(f"{n}  ({signed(explanation.scores[n], top)})", loc="left", parse_math=False)
-        _plot_text(axes, lines[n], explanation.maps[n], share[n], characters)
+        if n in lines:
+            _plot_text(axes, lines[n], explanation.maps[n], share[n], characters)
+        else:
+            _plot_strip(axes, panels[n], explanation.maps[n], share[n])
     return figure
 
 
@@ -97,8 +111,32 @@ def _plot_table(axes, panel, values, weight):
         axes.set_xlabel(f"the {len(top)} largest of {len(values)}")
 
 
-PLOTS = {"image": _plot_image, "audio": _plot_audio}
+def _plot_series(axes, panel, values, weight):
+    steps, features = values.shape
+    pixels = np.swapaxes(overlay(grey_of(panel), values, weight), 0, 1)
+    axes.imshow(pixels, interpolation="nearest", aspect="auto", extent=(0.5, steps + 0.5, features - 0.5, -0.5))
+    ticks = np.linspace(0, features - 1, min(features, 5)).round().astype(int)
+    axes.set_yticks(ticks, [readable(_short(panel.names[t])) for t in ticks], parse_math=False, fontsize=9)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set_xlabel("step")
+
+
+PLOTS = {"image": _plot_image, "audio": _plot_audio, "series": _plot_series}
 PLOTS |= dict.fromkeys(("tabular", "vector", "entity"), _plot_table)
+# Kinds of panel that take a row of the figure.
+WIDE = ("text", "views", "video")
+
+
+def _plot_strip(axes, panel, values, weight):
+    axes.imshow(strip(overlay(grey_of(panel), values, weight)), interpolation="nearest")
+    axes.set_anchor("W")
+    axes.set_axis_off()
+
+
+def _strip_inches(panel, width):
+    """Returns the height of a row of pictures, the title counted; a picture is no wider than a panel beside others."""
+    height, wide, _ = strip(np.asarray(panel.drawn)).shape
+    return 0.4 + min(width, 1.7 * min(len(panel.drawn), 8)) * height / wide
 
 
 def _plot_text(axes, lines, values, weight, characters):

@@ -9,6 +9,8 @@ import math
 import numpy as np
 
 FOR, AGAINST = (180, 4, 38), (59, 76, 192)
+# Kinds of panel that hold pictures, one or several.
+STRIPS = ("image", "views", "video")
 
 
 def opacity(values, weight=1.0):
@@ -26,15 +28,15 @@ def opacity(values, weight=1.0):
 
 
 def overlay(grey, values, weight=1.0):
-    """Lays a map over a grey picture.
+    """Lays a map over a grey picture, or over several, on one scale.
 
     Args:
-        grey: Float `(height, width)` in [0, 1].
-        values: Signed `(height, width)`.
+        grey: Float `(..., height, width)` in [0, 1].
+        values: Signed `(..., height, width)`.
         weight: As in `opacity`.
 
     Returns:
-        Uint8 `(height, width, 3)`.
+        Uint8 `(..., height, width, 3)`.
     """
     alpha = opacity(values, weight)[..., None]
     hue = np.where((np.asarray(values) >= 0)[..., None], FOR, AGAINST)
@@ -44,11 +46,31 @@ def overlay(grey, values, weight=1.0):
 
 
 def grey_of(panel):
-    """Returns float `(height, width)` in [0, 1] of a picture, or of a spectrogram with its lowest band first."""
+    """Returns float `(.., height, width)` in [0, 1] of pictures, or `(rows, columns)` of what `drawn` holds.
+
+    A spectrogram has its lowest band first; of a sequence `(steps, features)`, each feature fills the range by itself,
+    and what is missing is black.
+    """
     drawn = np.asarray(panel.drawn, np.float64)
-    if panel.kind == "image":
+    if panel.kind == "series":
+        low = np.nanmin(drawn, axis=0)
+        span = np.nanmax(drawn, axis=0) - low
+        return np.nan_to_num(np.where(span > 0, (drawn - low) / np.where(span > 0, span, 1.0), 0.5 + 0.0 * drawn))
+    if panel.kind in STRIPS:
         return drawn[..., :3] @ (0.299, 0.587, 0.114) / 255
     return drawn / drawn.max() if drawn.max() > 0 else drawn
+
+
+def strip(pictures, most=8):
+    """Returns uint8 `(height, width, channels)`: pictures `(n, height, width, channels)` in rows of `most`, apart."""
+    count, height, width, channels = pictures.shape
+    gap, columns = max(1, width // 16), min(count, most)
+    rows = -(-count // columns)
+    sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), 255, np.uint8)
+    for i, picture in enumerate(pictures):
+        top, left = i // columns * (height + gap), i % columns * (width + gap)
+        sheet[top : top + height, left : left + width] = picture
+    return sheet
 
 
 def weights(scores):

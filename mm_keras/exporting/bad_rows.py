@@ -16,7 +16,7 @@ def bad_value(preprocessor):
         if preprocessor.spec.kind == "entity":
             return field, b"\x00 no entity"
         if spec.dtype.is_floating:
-            return field, np.full(spec.shape, np.inf, np.float32)
+            return field, np.full([1 if d is None else d for d in spec.shape], np.inf, np.float32)
     return None
 
 

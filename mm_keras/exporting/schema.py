@@ -11,6 +11,9 @@ _TENSORS = {
     "audio": ("frame", "mel"),
     "tabular": ("feature",),
     "vector": ("feature",),
+    "views": ("view", "height", "width", "channels"),
+    "video": ("frame", "height", "width", "channels"),
+    "series": ("step", "feature"),
     "entity": ("id",),
 }
 _MEANING = {
@@ -23,6 +26,9 @@ _MEANING = {
     "tabular": "per number (x - mean) / deviation and 1, or 0 and 0 when missing; per category one-hot, unknown first, "
     "all zeros when missing",
     "vector": "(x - mean) / deviation; all zeros when missing",
+    "views": "pixels in [0, 1]; all zeros where there is no view",
+    "video": "pixels in [0, 1]; all zeros where there is no frame; a black frame is 1 / 255 everywhere",
+    "series": "(x - mean) / deviation of each feature, then 1; all zeros where there is no step",
     "entity": "number of the entity in the vocabulary; 0 when it is missing or unknown",
 }
 
@@ -48,8 +54,8 @@ def build_schema(run):
             "modality": p.spec.kind,
             "dtype": p.tensor.dtype,
             "shape": [None, *p.tensor.shape],
-            "axes": ["batch", *_TENSORS[p.spec.kind]],
-            "meaning": _MEANING["text"][p.spec.tokens] if p.spec.kind == "text" else _MEANING[p.spec.kind],
+            "axes": ["batch", *_TENSORS[p.spec.layout]],
+            "meaning": _MEANING["text"][p.spec.tokens] if p.spec.kind == "text" else _MEANING[p.spec.layout],
             "blank": 0,
             "preprocessing": _settings(p),
         }
@@ -82,11 +88,23 @@ def _raw_meaning(p, field):
     spec = p.spec
     if spec.kind == "image":
         height, width = spec.size
-        return f"bytes of a JPEG, PNG, GIF or BMP picture; resized to {height} x {width} pixels ({spec.resize})"
+        several = f"up to {spec.views} of them, empty where there is no view; " if spec.views else ""
+        return (
+            f"bytes of a JPEG, PNG, GIF or BMP picture; {several}resized to {height} x {width} pixels ({spec.resize})"
+        )
+    if spec.kind == "video":
+        height, width = spec.size
+        return (
+            "bytes of one animated GIF, or of every frame (JPEG, PNG, GIF, BMP) in order, empty ones left out; "
+            f"{spec.frames} frames, taken evenly, resized to {height} x {width} pixels ({spec.resize})"
+        )
     if spec.kind == "audio":
         return f"bytes of a WAV file; its first {spec.seconds:g} s, mixed to mono at {spec.sampling_rate} Hz"
     if spec.kind == "text":
         return f"text in UTF-8; its first {spec.length} {'bytes' if p.is_bytes else 'WordPieces'}"
+    if spec.layout == "series":
+        of = f"{len(p.state['mean'])} numbers, in the units of the training rows"
+        return f"any number of steps of {of}; the first {spec.steps} count"
     if spec.kind == "vector":
         return f"{p.tensor.shape[0]} numbers, in the units of the training rows"
     if spec.kind == "entity":

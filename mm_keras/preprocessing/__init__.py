@@ -7,6 +7,8 @@ Every preprocessor has the same face. `name` and `spec` come from the recipe; th
 - `adapt(cells)`: learns vocabularies and statistics from the training rows' cells; `state` is what it learned;
 - `read(cell)`: one manifest cell -> raw values (reads the file);
 - `decode(raw)`: raw values -> what is batched; a bad value raises inside the graph;
+- `parts`: how many files one value has, for inputs whose raw value is a list of strings, padded with empty ones; only
+  these have it;
 - `row_wise`: whether `decode` works on one row and may raise, giving `decoded_shape`; else it takes a whole batch;
 - `finish(batch)`: a batch of decoded tensors -> the model tensor;
 - `check(raw)`: for rows that cannot raise, a bool per row: is the value one that `decode` can take?
@@ -21,4 +23,4 @@ from mm_keras.registry import PREPROCESSORS, resolve
 
 def build_preprocessor(name, spec, state=None):
     """Returns the preprocessor of an input; `state` is what an earlier one learned."""
-    return resolve(PREPROCESSORS[spec.kind])(name, spec, state)
+    return resolve(PREPROCESSORS[spec.layout])(name, spec, state)

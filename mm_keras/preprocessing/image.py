@@ -64,6 +64,10 @@ class ImagePreprocessor:
             pixels = decode_rgba(contents)
         else:
             pixels = decode_color(contents, self.spec.background / 255)
+        return self.scale(pixels)
+
+    def scale(self, pixels):
+        """Opaque RGB, or RGBA where the input has 4 channels, in [0, 1] -> the size and channels of the tensor."""
         if self.spec.channels == 1:
             pixels = tf.reduce_sum(pixels * pictures.GREY, axis=-1, keepdims=True)
         same = tf.reduce_all(tf.equal(tf.shape(pixels)[:2], self.spec.size))

@@ -79,7 +79,7 @@ def _jpeg(contents):
 
 def _jpeg_rgb(contents):
     height, width, _ = tf.unstack(tf.image.extract_jpeg_shape(contents))
-    with tf.control_dependencies([_size_allowed(height, width)]):
+    with tf.control_dependencies([check_size(height, width)]):
         # The accurate transform is the one of Pillow and of phones; the default is off by up to 4 of 255.
         return tf.io.decode_jpeg(contents, channels=3, dct_method="INTEGER_ACCURATE")
 
@@ -87,7 +87,7 @@ def _jpeg_rgb(contents):
 def _png(contents):
     header = _bytes(contents, 16, 9)
     width, height = (tf.reduce_sum(header[at : at + 4] * [2**24, 2**16, 2**8, 1]) for at in (0, 4))
-    with tf.control_dependencies([_size_allowed(height, width)]):
+    with tf.control_dependencies([check_size(height, width)]):
         # `channels=4` gives files of less than 8 bits a wrong alpha, `channels=0` forgets the clear colour of others.
         return tf.cond(
             header[8] < 8,
@@ -98,7 +98,7 @@ def _png(contents):
 
 def _gif(contents):
     width, height = (tf.reduce_sum(_bytes(contents, at, 2) * [1, 2**8]) for at in (6, 8))
-    with tf.control_dependencies([_size_allowed(height, width)]):
+    with tf.control_dependencies([check_size(height, width)]):
         return _rgba(tf.io.decode_image(contents, channels=3, expand_animations=False))
 
 
@@ -136,6 +136,7 @@ def _bytes(contents, at, count):
     return tf.cast(tf.io.decode_raw(tf.strings.substr(contents, at, count), tf.uint8), tf.int64)
 
 
-def _size_allowed(height, width):
+def check_size(height, width):
+    """Returns the op that fails where a picture declares more than `MAX_PIXELS`."""
     small = tf.cast(height, tf.int64) * tf.cast(width, tf.int64) <= MAX_PIXELS
     return tf.debugging.Assert(small, ["more pixels than allowed: height, width", height, width])

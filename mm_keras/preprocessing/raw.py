@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from mm_keras.errors import DataError
 from mm_keras.preprocessing.guard import decode_rows
+from mm_keras.preprocessing.parts import list_frames, padded, sample_evenly, split_paths
 from mm_keras.registry import nearest
 
 
@@ -63,7 +64,9 @@ def raw_batch(preprocessors, examples):
     Args:
         preprocessors: `{input: preprocessor}`.
         examples: Sequence of `{field: value}`. A picture or sound is bytes or a path; pictures may be uint8 arrays
-            `(height, width, channels)`; a vector is a sequence of numbers. An absent field, `None` or NaN is missing.
+            `(height, width, channels)`; a vector is a sequence of numbers, with `steps` an array `(any number of steps,
+            features)`. Several views are a list of pictures; a video is a GIF, a folder, or a list of frames. An absent
+            field, `None` or NaN is missing.
 
     Returns:
         `{field: array (rows, ...)}`.
@@ -90,7 +93,12 @@ def raw_batch(preprocessors, examples):
 
 
 def _raw_value(value, preprocessor, field, spec, row):
-    if value is None or (isinstance(value, float | np.floating) and np.isnan(value)):
+    if spec.dtype == tf.string and spec.shape.rank:
+        return _raw_parts(value, preprocessor, field, row)
+    is_missing = _is_missing(value)
+    if spec.shape.rank == 2:
+        return _raw_steps(preprocessor.blank[field] if is_missing else value, preprocessor, field, spec, row)
+    if is_missing:
         return preprocessor.blank[field]
     if spec.dtype == tf.string:
         return _raw_bytes(value, preprocessor, field, row)
@@ -104,12 +112,58 @@ def _raw_value(value, preprocessor, field, spec, row):
     return number
 
 
+def _is_missing(value):
+    return value is None or (isinstance(value, float | np.floating) and np.isnan(value))
+
+
+def _raw_steps(value, preprocessor, field, spec, row):
+    """Returns float32 `(steps, features)`, cut or padded with NaN: rows of a batch are of one length."""
+    wanted = f"(any number of steps, {spec.shape[1]} features)"
+    try:
+        with np.errstate(over="ignore"):
+            numbers = np.asarray([np.asarray(step) for step in value]).astype(np.float32)
+    except (TypeError, ValueError):
+        raise DataError(f"example {row}, field {field!r}: expected {wanted}. Received: {value!r}") from None
+    if numbers.ndim != 2 or numbers.shape[1] != spec.shape[1]:
+        raise DataError(f"example {row}, field {field!r}: expected {wanted}. Received: shape {numbers.shape}")
+    steps = preprocessor.spec.steps
+    return np.pad(numbers[:steps], [(0, max(steps - len(numbers), 0)), (0, 0)], constant_values=np.nan)
+
+
+def _raw_parts(value, preprocessor, field, row):
+    """Returns an object array of as many bytes as the input has files; a video that has more is sampled evenly."""
+    most = preprocessor.parts
+    if _is_missing(value):
+        return padded([], most, b"")
+    if isinstance(value, bytes):
+        parts = [value]
+    elif isinstance(value, list | tuple | np.ndarray):
+        parts = [value] if isinstance(value, np.ndarray) and value.dtype == np.uint8 and value.ndim < 4 else list(value)
+    else:
+        try:
+            parts = split_paths(value)
+            if preprocessor.spec.kind == "video" and len(parts) == 1 and Path(parts[0]).is_dir():
+                parts = list_frames(parts[0])
+        except ValueError as error:
+            raise DataError(f"example {row}, field {field!r}: {error}") from None
+    if preprocessor.spec.kind == "video":
+        parts = [part for part in parts if not _is_empty(part)]
+        parts = [parts[i] for i in sample_evenly(len(parts), most)]
+    elif len(parts) > most:
+        raise DataError(f"example {row}, field {field!r}: expected at most {most} pictures. Received: {len(parts)}")
+    return padded((b"" if _is_empty(p) else _raw_bytes(p, preprocessor, field, row) for p in parts), most, b"")
+
+
+def _is_empty(part):
+    return part is None or (isinstance(part, str | bytes) and not part)
+
+
 def _wanted(spec):
     return f"{spec.shape[0]} numbers" if len(spec.shape) else "a number"
 
 
 def _raw_bytes(value, preprocessor, field, row):
-    if isinstance(value, np.ndarray) and preprocessor.spec.kind == "image":
+    if isinstance(value, np.ndarray) and preprocessor.spec.kind in ("image", "video"):
         pixels = value[..., None] if value.ndim == 2 else value
         if value.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[-1] not in (1, 3, 4):
             wanted = "uint8 (height, width), or with 1, 3 or 4 channels"

@@ -8,7 +8,19 @@ import yaml
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from mm_keras.errors import RecipeError
-from mm_keras.recipe.inputs import Audio, Encoder, Entity, Image, Input, Positive, Share, Tabular, Text, Vector
+from mm_keras.recipe.inputs import (
+    Audio,
+    Encoder,
+    Entity,
+    Image,
+    Input,
+    Positive,
+    Share,
+    Tabular,
+    Text,
+    Vector,
+    Video,
+)
 from mm_keras.recipe.names import RESERVED, can_be_served
 from mm_keras.recipe.options import Option, check_options
 from mm_keras.recipe.outer import WIDTHS, factor_size
@@ -31,6 +43,7 @@ __all__ = [
     "Text",
     "Training",
     "Vector",
+    "Video",
     "load_recipe",
 ]
 

@@ -10,7 +10,7 @@ from mm_keras.recipe.names import can_be_served
 from mm_keras.recipe.options import Option, check_options, with_defaults
 from mm_keras.recipe.part import FrozenDict, Part, name_or_part
 from mm_keras.recipe.transfer import check_transfer
-from mm_keras.registry import ENCODER_OPTIONS, ENCODERS, nearest
+from mm_keras.registry import ENCODER_OPTIONS, ENCODERS, FLAT_ENCODERS, SERIES_ENCODERS, nearest
 
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -80,16 +80,25 @@ class _Input(Part):
         return self.encoder.kind or next(iter(ENCODERS[self.kind]))
 
     @property
+    def layout(self):
+        """How a value is laid out: the modality, but for `views` (several pictures) and `series` (a sequence)."""
+        return self.kind
+
+    @property
     def encoder_options(self):
         """All the encoder's own settings, the defaults of `registry.ENCODER_OPTIONS` filled in."""
         return with_defaults(self.encoder.options, ENCODER_OPTIONS.get((self.kind, self.encoder_kind)))
 
 
 class Image(_Input):
-    """A picture: JPEG, PNG, GIF (first frame) or BMP bytes, or a path to them.
+    """A picture: JPEG, PNG, GIF (first frame) or BMP bytes, or a path to them. With `views`, several of one thing.
 
     Args:
-        column: Column of the manifest with the path. Defaults to the input's name.
+        column: Column of the manifest with the path. Defaults to the input's name. With `views`: a list of paths, or
+            one text with `;` between them.
+        views: Most pictures of one example; fewer are masked, more are a bad row. One encoder reads each, and a
+            learned attention pools them, so their order does not matter. A wholly black view counts as absent.
+            `None` takes one picture.
         size: `(height, width)` in pixels of the model tensor.
         channels: 1 (grey), 3 (RGB) or 4 (RGB and alpha).
         resize: `"stretch"` to `size`, or `"pad"` to keep the aspect on black borders.
@@ -109,6 +118,7 @@ class Image(_Input):
 
     kind: Literal["image"] = "image"
     column: str | None = None
+    views: Positive | None = None
     size: tuple[Positive, Positive] = (96, 96)
     channels: Literal[1, 3, 4] = 3
     resize: Literal["stretch", "pad"] = "stretch"
@@ -128,6 +138,34 @@ class Image(_Input):
         if self.saturation and self.channels == 1:
             raise ValueError(f"`saturation` needs colours, and `channels` is 1. Received: saturation={self.saturation}")
         return self
+
+    @property
+    def layout(self):
+        return "views" if self.views else "image"
+
+
+class Video(_Input):
+    """Moving pictures: an animated GIF, or its frames one by one; MP4 and AVI are converted first (`mm-keras ingest`).
+
+    Args:
+        column: Column of the manifest with the path of a GIF or of a folder of frames (in the order of their names), a
+            list of paths of frames, or one text with `;` between them. Defaults to the input's name.
+        frames: Frames that the model sees. Longer videos give the middles of as many equal parts (arXiv:1608.00859,
+            section 3.1), shorter ones all they have; the rest is masked.
+        size: `(height, width)` in pixels of a frame.
+        channels: 1 (grey) or 3 (RGB).
+        resize: `"stretch"` to `size`, or `"pad"` to keep the aspect on black borders.
+        background: Grey level 0..255 that transparency of still frames is composited on.
+        encoder: Name or `Encoder`.
+    """
+
+    kind: Literal["video"] = "video"
+    column: str | None = None
+    frames: Positive = 8
+    size: tuple[Positive, Positive] = (64, 64)
+    channels: Literal[1, 3] = 3
+    resize: Literal["stretch", "pad"] = "stretch"
+    background: Annotated[int, Field(ge=0, le=255)] = 255
 
 
 class Text(_Input):
@@ -285,10 +323,12 @@ class Tabular(_Input):
 
 
 class Vector(_Input):
-    """Features computed elsewhere: columns of numbers, or a column of `.npy` paths or of lists.
+    """Features computed elsewhere: columns of numbers, or a column of `.npy` paths or lists. With `steps`, a sequence.
 
     Args:
-        column: Column with paths or lists. Defaults to the input's name.
+        column: Column with paths or lists. Defaults to the input's name. With `steps`, each holds `(steps, features)`.
+        steps: Most steps of a sequence; what comes after them is cut and not looked at, shorter sequences are padded
+            and masked. A step whose features are all NaN is missing and masked too. `None` takes one flat vector.
         columns: Columns with one number each, in order.
         prefix: Takes every column whose name starts so, in the order of the table.
         noise: Deviation of the noise that training adds, in deviations of each feature. Defaults to `0.0`.
@@ -297,6 +337,7 @@ class Vector(_Input):
 
     kind: Literal["vector"] = "vector"
     column: str | None = None
+    steps: Positive | None = None
     columns: tuple[str, ...] = ()
     prefix: str | None = None
     noise: Annotated[float, Field(ge=0.0)] = 0.0
@@ -308,7 +349,32 @@ class Vector(_Input):
         given = [n for n in ("column", "columns", "prefix") if getattr(self, n)]
         if len(given) > 1:
             raise ValueError(f"takes one of `column`, `columns` and `prefix`. Received: {given}")
+        if self.steps and (self.columns or self.prefix):
+            raise ValueError(f"with `steps`, needs a `column` of `.npy` paths or lists of lists. Received: {given}")
         return self
+
+    @model_validator(mode="after")
+    def _encoder_fits(self):
+        fitting = [k for k in ENCODERS["vector"] if (k in FLAT_ENCODERS) != bool(self.steps)]
+        if self.steps and self.encoder_kind in FLAT_ENCODERS:
+            raise ValueError(
+                f"the encoder {self.encoder_kind!r} takes flat vectors; with `steps`, use one of {fitting}. "
+                f"Received: steps={self.steps}"
+            )
+        if not self.steps and self.encoder_kind in SERIES_ENCODERS:
+            raise ValueError(
+                f"the encoder {self.encoder_kind!r} takes sequences; give `steps`, or use one of {fitting}. "
+                "Received: steps=None"
+            )
+        return self
+
+    @property
+    def layout(self):
+        return "series" if self.steps else "vector"
+
+    @property
+    def encoder_kind(self):
+        return self.encoder.kind or (SERIES_ENCODERS if self.steps else FLAT_ENCODERS)[0]
 
 
 def _word(value):
@@ -393,4 +459,4 @@ class Entity(_Input):
         return self
 
 
-Input = Annotated[Image | Text | Audio | Tabular | Vector | Entity, Field(discriminator="kind")]
+Input = Annotated[Image | Text | Audio | Video | Tabular | Vector | Entity, Field(discriminator="kind")]

@@ -6,11 +6,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mm_keras.explanation.plot import CHARACTER_INCHES, fonts, lay_out, readable
+from mm_keras.explanation.shading import strip
 
 # Inches.
 COLUMN, MARGIN, GAP, TITLE, HEAD, LINE = 2.5, 1.0, 0.12, 0.34, 0.24, 0.17
-HEIGHTS = {"image": 1.6, "audio": 1.25, "vector": 0.8}
-AXIS = 0.36  # under a plot that has numbers below
+HEIGHTS = {"image": 1.6, "views": 1.2, "video": 1.2, "audio": 1.25, "vector": 0.8, "series": 0.8}
+AXIS, WITH_AXIS = 0.36, ("audio", "vector", "series")  # under a plot that has numbers below
 MOST_LINES = 10
 
 
@@ -56,7 +57,7 @@ def _plot_sample(figure, sample, heights, top):
         say(0.1, down + tall / 2, _cut(name, 14), fontsize=9)
         for column, view in enumerate(sample.views):
             panel, original = view.panels[name], sample.views[0].panels[name]
-            under = AXIS if panel.kind in ("audio", "vector") and not panel.missing else 0.0
+            under = AXIS if panel.kind in WITH_AXIS and not panel.missing else 0.0
             left, wide = MARGIN + COLUMN * column + 0.12, COLUMN - 0.35
             box = (left / width, 1 - (down + tall - under) / height, wide / width, (tall - under) / height)
             axes = figure.add_axes(box)
@@ -76,7 +77,7 @@ def _height(sample, name):
         return LINE * min(max(len(lay_out(p.names, _characters())) for p in panels), MOST_LINES) + 0.1
     if kind == "tabular":
         return LINE * min(len(panels[0].names), MOST_LINES) + 0.1
-    return HEIGHTS.get(kind, 1.0) + (AXIS if kind in ("audio", "vector") else 0.0)
+    return HEIGHTS.get(kind, 1.0) + (AXIS if kind in WITH_AXIS else 0.0)
 
 
 def _characters():
@@ -87,6 +88,12 @@ def _plot_image(axes, panel, original, first):
     axes.imshow(panel.drawn, interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks([])
+
+
+def _plot_strip(axes, panel, original, first):
+    axes.imshow(strip(np.asarray(panel.drawn), most=4), interpolation="nearest")
+    axes.set_anchor("W")
+    axes.set_axis_off()
 
 
 def _plot_audio(axes, panel, original, first):
@@ -112,6 +119,18 @@ def _plot_vector(axes, panel, original, first):
     axes.spines[["top", "right"]].set_visible(False)
 
 
+def _plot_series(axes, panel, original, first):
+    # A line for each feature; those of the original stay behind.
+    steps = np.arange(1, 1 + max(len(original.drawn), len(panel.drawn)))
+    axes.plot(steps[: len(original.drawn)], original.drawn, color="0.75", linewidth=1.5)
+    axes.plot(steps[: len(panel.drawn)], panel.drawn, linewidth=0.8)
+    axes.margins(x=0.01)
+    axes.tick_params(labelsize=7, pad=1, labelleft=first)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set_xlabel("step", fontsize=7, labelpad=0)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
 def _plot_text(axes, panel, original, first):
     lines = lay_out(panel.names, _characters())
     if len(lines) > MOST_LINES:
@@ -134,8 +153,11 @@ def _plot_any(axes, panel, original, first):
 
 PLOTS = {
     "image": _plot_image,
+    "views": _plot_strip,
+    "video": _plot_strip,
     "audio": _plot_audio,
     "vector": _plot_vector,
+    "series": _plot_series,
     "text": _plot_text,
     "tabular": _plot_table,
 }

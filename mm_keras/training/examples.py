@@ -18,7 +18,7 @@ def save_rows(folder, recipe, data):
     columns |= {f"label:{task}": values for task, values in rows.labels.items()}
     for name, cell in rows.cells.items():
         for key, values in cell.items() if isinstance(cell, dict) else [("", cell)]:
-            columns[f"input:{name}:{key}"] = list(values) if values.ndim > 1 else values
+            columns[f"input:{name}:{key}"] = _nested(values) if values.ndim > 1 else values
     pd.DataFrame(columns).to_parquet(Path(folder) / "rows.parquet", index=False)
 
 
@@ -44,8 +44,20 @@ def load_rows(folder, split=None):
 def _array(column):
     first = column.iloc[0] if len(column) else None
     if isinstance(first, np.ndarray):
-        return np.stack(column.to_list())
+        return np.stack([_whole(value) for value in column])
     return column.to_numpy(dtype=object) if isinstance(first, str) else column.to_numpy()
+
+
+def _nested(values):
+    """Returns what Parquet takes: lists of one-dimensional arrays."""
+    return [_nested(value) if value.ndim > 1 else value for value in values]
+
+
+def _whole(value):
+    """Returns an array that Parquet gave as an array of arrays, or any other value as it is."""
+    if isinstance(value, np.ndarray) and len(value) and isinstance(value[0], np.ndarray):
+        return np.stack([_whole(part) for part in value])
+    return value
 
 
 class Examples:
@@ -68,7 +80,8 @@ class Examples:
     def example(self, row):
         """Returns `{field: raw value}` of a row given by position or id."""
         at = int(np.flatnonzero(self.ids == row)[0]) if isinstance(row, str) else row
-        return {k: v for k, v in self.table.iloc[at].items() if k not in ("id", "split") and ":" not in k}
+        fields = {k: v for k, v in self.table.iloc[at].items() if k not in ("id", "split") and ":" not in k}
+        return {k: _whole(v) for k, v in fields.items()}
 
     def targets(self, task):
         """Returns the labels of one task."""
@@ -84,12 +97,19 @@ def save_examples(folder, preprocessors, data):
     for at in order:
         raw = raw_batch(preprocessors, [rows.example(at)])
         record = {field: values[0] for field, values in raw.items()}
-        size += sum(len(v) for v in record.values() if isinstance(v, bytes))
+        size += sum(_bytes(v) for v in record.values())
+        record = {k: _nested(v) if np.ndim(v) > 1 else v for k, v in record.items()}
         if size > MOST_BYTES and records:
             break
         labels = {f"label:{task}": values[at] for task, values in rows.labels.items()}
         records.append({"id": rows.ids[at], "split": rows.splits[at], **labels, **record})
     pd.DataFrame(records).to_parquet(Path(folder) / "examples.parquet", index=False)
+
+
+def _bytes(value):
+    if isinstance(value, np.ndarray):
+        return sum(map(len, value)) if value.dtype == object else value.nbytes
+    return len(value) if isinstance(value, bytes) else 0
 
 
 def load_examples(folder):

@@ -19,6 +19,7 @@ FILES = (".h5", ".keras")
 # Fields of an input that say what its tensor means: an encoder understands no other.
 MEANING = {
     "image": ("channels",),
+    "video": ("channels",),
     "text": ("remove",),
     "audio": ("sampling_rate", "window_ms", "hop_ms", "num_mel_bins", "min_hz", "max_hz"),
     "tabular": ("numeric", "categorical"),
@@ -63,14 +64,14 @@ def source_input(name, spec, inputs):
     Raises:
         RecipeError: When none fits, several do, or the one named does not.
     """
-    place, wanted = f"inputs.{name}.encoder", (spec.kind, spec.encoder_kind)
-    fitting = [n for n, other in inputs.items() if (other.kind, other.encoder_kind) == wanted]
+    place, wanted = f"inputs.{name}.encoder", (spec.layout, spec.encoder_kind)
+    fitting = [n for n, other in inputs.items() if (other.layout, other.encoder_kind) == wanted]
     chosen = spec.encoder.weights_input or (name if name in fitting else fitting[0] if len(fitting) == 1 else None)
     if chosen is None:
         raise RecipeError(
             f"{place}: needs `weights_input`, one of {fitting}, the inputs of {spec.encoder.weights} that are {wanted}."
             if fitting
-            else f"{place}: {spec.encoder.weights} has no {spec.kind} input with the encoder {wanted[1]!r}."
+            else f"{place}: {spec.encoder.weights} has no {spec.layout} input with the encoder {wanted[1]!r}."
         )
     if chosen not in inputs:
         raise RecipeError(
@@ -79,7 +80,7 @@ def source_input(name, spec, inputs):
     if chosen not in fitting:
         other = inputs[chosen]
         raise RecipeError(
-            f"{place}: {chosen!r} of {spec.encoder.weights} is {other.kind} with {other.encoder_kind!r}. "
+            f"{place}: {chosen!r} of {spec.encoder.weights} is {other.layout} with {other.encoder_kind!r}. "
             f"Expected: {wanted[0]} with {wanted[1]!r}"
         )
     differing = {f: getattr(inputs[chosen], f) for f in MEANING.get(spec.kind, ())}

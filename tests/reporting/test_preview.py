@@ -3,7 +3,9 @@
 import io
 
 import numpy as np
+import pandas as pd
 import pytest
+from conftest import moving_examples, moving_recipe
 from matplotlib import image as pictures
 from PIL import Image as Picture
 
@@ -168,3 +170,38 @@ def test_what_cannot_be_shown_is_said(shown, options, message):
     with pytest.raises(DataError) as caught:
         preview(recipe, data, **options)
     assert message in str(caught.value)
+
+
+def test_views_videos_and_sequences_are_drawn(tmp_path):
+    for row, example in enumerate(moving_examples(6)):
+        for i, view in enumerate(example["shots"]):
+            (tmp_path / f"{row}_{i}.png").write_bytes(view)
+        frames = example["clip"] if isinstance(example["clip"], list) else [example["clip"]]
+        for i, frame in enumerate(frames):
+            (tmp_path / f"{row}_frame{i}").write_bytes(frame)
+    rows = [
+        {
+            "shots": ";".join(str(tmp_path / f"{row}_{i}.png") for i in range(len(example["shots"]))),
+            "clip": ";".join(map(str, sorted(tmp_path.glob(f"{row}_frame*")))),
+            "series": example["series"].tolist(),
+            "category": "ab"[row % 2],
+            "rating": float(row),
+        }
+        for row, example in enumerate(moving_examples(6))
+    ]
+    recipe = moving_recipe()
+    inputs = {n: s.model_copy(update={"shots": {"flip": True}, "series": {"noise": 0.5}}.get(n, {}))
+              for n, s in recipe.inputs.items()}  # fmt: skip
+    recipe = parts.Recipe(inputs=inputs, tasks=recipe.tasks, fusion=recipe.fusion)
+    made = preview(recipe, load(pd.DataFrame(rows), recipe, split=(0.67, 0.33, 0.0)), rows=3, draws=1)
+    kinds = {n: panel.kind for n, panel in made.samples[0].views[0].panels.items()}
+    assert kinds == {"shots": "views", "clip": "video", "series": "series"}
+    for sample in made.samples:
+        for view in sample.views[1:]:
+            before = sample.views[0].panels
+            assert np.abs(view.panels["series"].drawn - before["series"].drawn).max() > 0.01
+            np.testing.assert_array_equal(view.panels["clip"].drawn, before["clip"].drawn)
+    figure = made.plot()
+    figure.canvas.draw()
+    assert sum(len(axes.images) for axes in figure.axes) == 3 * 2 * 2
+    assert sum(len(axes.lines) for axes in figure.axes) == 3 * 2 * 6  # three features, twice

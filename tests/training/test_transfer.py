@@ -21,7 +21,7 @@ from mm_keras.training.fit import Trainer
 from mm_keras.training.learn import learn
 from mm_keras.training.optimizer import RatedAdamW
 from mm_keras.training.run import save_assets
-from mm_keras.training.transfer import freeze, learning_rates, start_encoders
+from mm_keras.training.transfer import freeze, learning_rates, source_input, start_encoders
 
 SMALL = {"name": "MobileNetV2", "alpha": 0.35}
 TENSOR = TensorInfo(shape=(32, 32, 3))
@@ -305,3 +305,12 @@ def test_an_input_of_another_name_and_another_meaning(first_run, digits_folder, 
     colour = parts.Recipe(**data | {"inputs": {"picture": parts.Image(column="scan", size=(16, 16), encoder=own)}})
     with pytest.raises(RecipeError, match=r"trained with \{'channels': 1\}"):
         learn(colour, load(digits_folder / "manifest.csv", colour))
+
+
+def test_encoders_of_one_picture_and_of_several_are_not_the_same():
+    one, several = (parts.Image(views=v, encoder={"kind": "cnn", "weights": "run"}) for v in (None, 2))
+    assert source_input("photo", several, {"shots": several}) == "shots"
+    with pytest.raises(RecipeError, match="run has no views input with the encoder 'cnn'"):
+        source_input("photo", several, {"photo": one})
+    with pytest.raises(RecipeError, match="run has no image input with the encoder 'cnn'"):
+        source_input("photo", one, {"photo": several})

@@ -1,0 +1,74 @@
+"""Several pictures of one thing -> float32 pixels in [0, 1], absent ones zero."""
+
+from dataclasses import replace
+
+import numpy as np
+import tensorflow as tf
+
+from mm_keras.preprocessing.augmentation import keep_presence
+from mm_keras.preprocessing.image import ImagePreprocessor
+
+
+class ViewsPreprocessor:
+    """Prepares each view as `ImagePreprocessor` does one picture. One bad view makes the whole value bad.
+
+    Args:
+        name: The input's name, which is also its served field.
+        spec: A `recipe.Image` with `views`.
+        state: As that of `ImagePreprocessor`.
+    """
+
+    reads_files = True
+    row_wise = True
+
+    def __init__(self, name, spec, state=None):
+        self.name, self.spec = name, spec
+        self.single = ImagePreprocessor(name, spec.model_copy(update={"views": None}), state)
+        self.parts = spec.views
+        self.raw_specs = {name: tf.TensorSpec([spec.views], tf.string)}
+        self.blank = {name: b""}
+
+    @property
+    def state(self):
+        return self.single.state
+
+    @state.setter
+    def state(self, state):
+        self.single.state = state
+
+    @property
+    def tensor(self):
+        return replace(self.single.tensor, shape=(self.spec.views, *self.single.tensor.shape))
+
+    @property
+    def decoded_shape(self):
+        return self.tensor.shape
+
+    def adapt(self, cells):
+        """As `ImagePreprocessor.adapt`, which looks at no cells."""
+        self.single.adapt(cells)
+
+    def read(self, cell):
+        """Paths `(views,)` -> their bytes; an empty path gives empty bytes."""
+        one = tf.TensorSpec([], tf.string)
+        return {self.name: tf.map_fn(lambda path: self.single.read(path)[self.name], cell, fn_output_signature=one)}
+
+    def decode(self, raw):
+        """One row: bytes `(views,)` -> float32 `(views, height, width, channels)`; empty bytes give zeros."""
+        one = tf.TensorSpec(self.single.decoded_shape, tf.float32)
+        pixels = tf.map_fn(lambda c: self.single.decode({self.name: c}), raw[self.name], fn_output_signature=one)
+        return tf.ensure_shape(pixels, self.tensor.shape)
+
+    def finish(self, batch):
+        return batch
+
+    def augment(self, batch, seed):
+        """Batch in training: each view is changed as one picture is, by a draw of its own; none comes or goes."""
+        flat = tf.reshape(batch, [-1, *self.single.tensor.shape])
+        return tf.reshape(keep_presence(flat, self.single.augment(flat, seed)), tf.shape(batch))
+
+    def draw(self, tensor):
+        """Returns uint8 `(views, height, width, 3 or 4)` up to the last one given, for a person to look at."""
+        views = np.asarray(tensor)
+        count = int(np.flatnonzero(views.any(axis=(1, 2, 3))).max(initial=-1)) + 1
+        return np.stack([self.single.draw(view) for view in views[: max(count, 1)]])

@@ -1,0 +1,52 @@
+"""Explanations of views, videos and sequences: maps that add up, and pictures of them."""
+
+import json
+
+import numpy as np
+import pytest
+from conftest import moving_examples
+
+import mm_keras as mm
+from mm_keras.explanation.shading import strip
+
+
+@pytest.fixture(scope="module")
+def example():
+    return moving_examples(5)[4]  # 2 views, 5 frames of which 4 are seen, 5 of 6 steps
+
+
+@pytest.fixture(scope="module")
+def explanation(moving_run, example):
+    return mm.explain(moving_run, example)
+
+
+def test_maps_have_the_shape_of_what_there_is_and_add_up(explanation):
+    shapes = {name: values.shape for name, values in explanation.maps.items()}
+    assert shapes == {"shots": (2, 12, 16), "clip": (4, 16, 16), "series": (5, 3)}
+    assert explanation.error < 0.02
+    assert all(np.abs(values).max() > 0 for values in explanation.maps.values())
+    assert explanation.names["series"] == ("feature 0", "feature 1", "feature 2")
+    inputs = json.loads(explanation.to_json())["inputs"]
+    assert {n: i["kind"] for n, i in inputs.items()} == {"shots": "views", "clip": "video", "series": "series"}
+
+
+def test_what_is_drawn_is_what_came(explanation, example):
+    np.testing.assert_allclose(explanation.panels["series"].drawn, example["series"], atol=1e-5)
+    assert explanation.panels["clip"].drawn.shape == (4, 16, 16, 3)
+
+
+def test_the_page_and_the_figure_show_them(explanation, moving_run, example):
+    page = explanation.to_html()
+    assert page.count('class="strip"') == 2
+    assert "feature 2" in page
+    titles = [axes.get_title() or axes.get_title(loc="left") for axes in explanation.plot().axes]
+    assert sorted(t.split()[0] for t in titles[1:]) == ["clip", "series", "shots"]
+    alone = mm.explain(moving_run, {"clip": example["clip"]}, steps=4)
+    assert alone.to_html().count("This example has no") == 2
+    alone.plot().canvas.draw()
+
+
+def test_a_strip_by_hand():
+    pictures = np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1)
+    assert strip(pictures, most=2)[..., 0].tolist() == [[0, 255, 1], [255, 255, 255], [2, 255, 255]]
+    assert strip(pictures)[..., 0].tolist() == [[0, 255, 1, 255, 2]]
