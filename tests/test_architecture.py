@@ -183,3 +183,16 @@ def test_public_names_are_listed_and_unknown_ones_refused():
         assert (ROOT / (room.replace(".", "/") + ".py")).is_file() or (ROOT / room / "__init__.py").is_file(), name
     with pytest.raises(AttributeError, match="module 'mm_keras' has no attribute 'nothing'"):
         mm_keras.nothing  # noqa: B018
+
+
+def test_no_two_stored_classes_share_a_name():
+    """Keras finds them by their name alone; a second one of a name would be loaded in place of the first."""
+    names = [
+        node.name
+        for path in ROOT.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+        and any("register_keras_serializable" in ast.unparse(decorator) for decorator in node.decorator_list)
+    ]
+    assert len(names) > 20
+    assert sorted(names) == sorted(set(names))

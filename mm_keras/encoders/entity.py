@@ -3,7 +3,7 @@
 from keras import layers
 
 from mm_keras.encoders import UNITS
-from mm_keras.encoders.graph import GraphAttention, Neighbourhood, NodeVectors, RelationalConvolution
+from mm_keras.encoders.graph import NeighbourAttention, Neighbourhood, NodeVectors, RelationalConvolution
 from mm_keras.encoders.masking import ApplyMask, FullMask, TokenMask
 from mm_keras.errors import RecipeError
 
@@ -56,12 +56,12 @@ def build_entity_gat(inputs, encoder, tensor):
         entity, then its neighbours as they were one step before.
 
     Reference:
-        Velickovic et al. 2018, arXiv:1710.10903, section 2.1; see `GraphAttention`.
+        Velickovic et al. 2018, arXiv:1710.10903, section 2.1; see `NeighbourAttention`.
     """
     heads = encoder.options["num_heads"]
     if UNITS[encoder.size] % heads:
         raise RecipeError(f"entity encoder 'gat': `num_heads` must divide {UNITS[encoder.size]}. Received: {heads}")
-    return (yield from _convolved(inputs, encoder, tensor, GraphAttention, num_heads=heads))
+    return (yield from _convolved(inputs, encoder, tensor, NeighbourAttention, num_heads=heads))
 
 
 def build_entity_rgcn(inputs, encoder, tensor):
@@ -96,7 +96,7 @@ def _convolved(inputs, encoder, tensor, convolution, **options):
     width = graph.neighbours.shape[1]
     ids, relations, shares = Neighbourhood(graph.neighbours.shape, hops, graph)(inputs)
     mask = TokenMask()(ids)
-    weights = mask if convolution is GraphAttention else shares
+    weights = mask if convolution is NeighbourAttention else shares
     x = layers.Dense(units, activation="relu")(_vectors(encoder, tensor)(ids))
     x = layers.Dropout(encoder.dropout)(x)
     for _ in range(hops):

@@ -231,7 +231,7 @@ class RelationalConvolution(_Convolution):
 
 
 @keras.saving.register_keras_serializable("mm_keras")
-class GraphAttention(_Convolution):
+class NeighbourAttention(_Convolution):
     """GAT: a place becomes a mean of itself and its neighbours, weighted by how they go together.
 
     Args:

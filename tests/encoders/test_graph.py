@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from mm_keras.encoders.graph import (
-    GraphAttention,
+    NeighbourAttention,
     Neighbourhood,
     NodeVectors,
     RelationalConvolution,
@@ -111,7 +111,7 @@ def test_relational_convolution_is_the_dense_one():
 
 
 def test_graph_attention_is_the_dense_one():
-    layer, heads = GraphAttention(UNITS, WIDTH, 5, num_heads=2), 2
+    layer, heads = NeighbourAttention(UNITS, WIDTH, 5, num_heads=2), 2
     x, (ids, relations, _) = features(), tree([1, 2, 3, 4])
     mask = (ids > 0).astype(np.float32)
     layer.build([(None, *x[ids].shape[1:]), (None, 5), (None, 5)])
@@ -132,10 +132,10 @@ def test_graph_attention_is_the_dense_one():
         y = np.concatenate(joined) + bias
         np.testing.assert_allclose(got[row, 0], np.where(y > 0, y, np.expm1(y)), rtol=1e-4, atol=1e-5)
     with pytest.raises(ValueError, match="multiple of `num_heads`"):
-        GraphAttention(7, WIDTH, 5, num_heads=2)
+        NeighbourAttention(7, WIDTH, 5, num_heads=2)
 
 
-@pytest.mark.parametrize("kind", [RelationalConvolution, GraphAttention])
+@pytest.mark.parametrize("kind", [RelationalConvolution, NeighbourAttention])
 def test_what_stands_at_a_place_without_an_entity_changes_nothing(kind):
     layer = kind(UNITS, WIDTH, 5)
     x, (ids, relations, shares) = features()[tree([2])[0]], tree([2])
