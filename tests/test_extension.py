@@ -338,5 +338,5 @@ def test_plain_layers_are_exported(mine, tmp_path):
     from mm_keras.exporting.export import export
 
     run = build_run(tmp_path / "run", plain_five())
-    bundle = export(run, tmp_path / "served", RealRows(24), litert=("float32",), verbose=False)
+    bundle = export(run, tmp_path / "served", RealRows(five_input_examples(24)), litert=("float32",), verbose=False)
     assert bundle.path.is_dir()

@@ -59,27 +59,50 @@ class HashedNGrams(layers.Layer):
 
 @keras.saving.register_keras_serializable("mm_keras")
 class SumNGrams(layers.Layer):
-    """Sums the vectors of the n-grams at each token, and of all tokens, over the root of their count.
+    """Sums the vectors of the n-grams at each token, and counts them all.
 
     Input shape:
         `[vectors (batch, steps, most, units), numbers (batch, steps, most)]`; the number 0 stands for none.
 
     Output shape:
-        `[(batch, steps, units), (batch, units)]`.
+        `[(batch, steps, units), (batch, 1)]`, the count in float32, since half precision ends at 65504.
     """
 
     def call(self, inputs):
         vectors, numbers = inputs
         keep = ops.cast(ops.expand_dims(ops.not_equal(numbers, 0), -1), "float32")
         tokens = ops.sum(ops.cast(vectors, "float32") * keep, axis=2)
-        count = ops.sum(keep, axis=(1, 2))
-        none = ops.cast(ops.equal(count, 0.0), "float32")
-        pooled = ops.sum(tokens, axis=1) / ops.sqrt(count + none)
-        return [ops.cast(x, self.compute_dtype) for x in (tokens, pooled)]
+        return [ops.cast(tokens, self.compute_dtype), ops.expand_dims(ops.sum(keep, axis=(1, 2, 3)), -1)]
 
-    def compute_output_shape(self, input_shape):
-        batch, steps, _, units = input_shape[0]
-        return [(batch, steps, units), (batch, units)]
+    def compute_output_spec(self, inputs):
+        batch, steps, _, units = inputs[0].shape
+        tokens = keras.KerasTensor((batch, steps, units), dtype=self.compute_dtype)
+        return [tokens, keras.KerasTensor((batch, 1), dtype="float32")]
+
+
+@keras.saving.register_keras_serializable("mm_keras")
+class RootMeanTokens(layers.Layer):
+    """Sums the tokens, over the root of the count of their n-grams.
+
+    Input shape:
+        `[tokens (batch, steps, units), count (batch, 1)]`; tokens of padding are zero.
+
+    Output shape:
+        `(batch, units)`, zero where the count is.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs, autocast=False)
+
+    def call(self, inputs):
+        tokens, count = inputs
+        none = ops.cast(ops.equal(count, 0.0), "float32")
+        pooled = ops.sum(ops.cast(tokens, "float32"), axis=1) / ops.sqrt(count + none)
+        return ops.cast(pooled, self.compute_dtype)
+
+    def compute_output_spec(self, inputs):
+        batch, _, units = inputs[0].shape
+        return keras.KerasTensor((batch, units), dtype=self.compute_dtype)
 
 
 def build_text_ngrams(inputs, encoder, tensor):
@@ -107,7 +130,8 @@ def build_text_ngrams(inputs, encoder, tensor):
     mask = TokenMask()(inputs)
     numbers = HashedNGrams(encoder.options["longest"], BUCKETS[encoder.size])(inputs)
     vectors = layers.Embedding(BUCKETS[encoder.size], units)(numbers)
-    tokens, pooled = SumNGrams()([vectors, numbers])
-    state = yield {"features": tokens, "mask": mask, "pooled": pooled}
-    embedding = layers.Dropout(encoder.dropout)(state["pooled"])
+    tokens, count = SumNGrams()([vectors, numbers])
+    state = yield {"features": tokens, "mask": mask, "count": count}
+    pooled = RootMeanTokens()([state["features"], state["count"]])
+    embedding = layers.Dropout(encoder.dropout)(pooled)
     return {"tokens": state["features"], "mask": state["mask"], "embedding": embedding}

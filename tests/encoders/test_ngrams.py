@@ -7,7 +7,7 @@ from conftest import build_run, five_input_examples, five_input_recipe
 import mm_keras as mm
 import mm_keras.recipe as parts
 from mm_keras.encoders import build_encoder
-from mm_keras.encoders.ngrams import HashedNGrams, SumNGrams
+from mm_keras.encoders.ngrams import HashedNGrams, RootMeanTokens, SumNGrams
 from mm_keras.recipe import TensorInfo
 
 
@@ -46,7 +46,8 @@ def test_vectors_are_summed_over_the_root_of_their_count():
     vectors = rng.normal(size=(3, 4, 2, 5)).astype(np.float32)
     numbers = rng.integers(0, 3, (3, 4, 2)).astype(np.int32)
     numbers[2] = 0
-    tokens, pooled = (np.asarray(x) for x in SumNGrams()([vectors, numbers]))
+    tokens, count = SumNGrams()([vectors, numbers])
+    tokens, pooled = np.asarray(tokens), np.asarray(RootMeanTokens()([tokens, count]))
     keep = (numbers > 0)[..., None]
     np.testing.assert_allclose(tokens, (vectors * keep).sum(2), atol=1e-6)
     count = keep.sum((1, 2))
