@@ -6,7 +6,7 @@ import keras
 from keras import layers, ops
 
 from mm_keras.encoders import UNITS
-from mm_keras.encoders.masking import FullMask, MaskedPooling
+from mm_keras.encoders.image import pool_map
 from mm_keras.recipe.backbones import BACKBONES
 
 # ImageNet's means and deviations of red, green and blue in [0, 1], and its means of blue, green and red in [0, 255], as
@@ -54,7 +54,7 @@ def build_image_backbone(inputs, encoder, tensor):
         Of each network, in the documentation of `keras.applications`. Differs: the momentum of normalisation is 0.9;
         the maximum over the map is pooled beside its mean, and a dense layer follows.
     """
-    family, units = BACKBONES[encoder.options["name"]], UNITS[encoder.size]
+    family = BACKBONES[encoder.options["name"]]
     height, width, channels = tensor.shape
     x = layers.Concatenate()([inputs] * 3) if channels == 1 else inputs
     factor = family.smallest / min(height, width)
@@ -69,11 +69,7 @@ def build_image_backbone(inputs, encoder, tensor):
             layer.momentum = 0.9
     features = network(scale_pixels(x, family.scaling))
     x = (yield {"features": features})["features"]
-    tokens = layers.Reshape((x.shape[1] * x.shape[2], x.shape[3]))(x)
-    mask = FullMask()(tokens)
-    pooled = MaskedPooling()([tokens, mask])
-    embedding = layers.Dropout(encoder.dropout)(layers.Dense(units, activation="relu")(pooled))
-    return {"tokens": tokens, "mask": mask, "embedding": embedding}
+    return pool_map(x, UNITS[encoder.size], encoder.dropout)
 
 
 def make_network(options, shape=None, weights=None):

@@ -2,6 +2,7 @@
 
 import importlib
 import warnings
+from http.client import HTTPException
 from pathlib import Path
 
 import keras
@@ -237,8 +238,8 @@ def _download(place, options):
     except ValueError as error:
         raise RecipeError(f"{place}: {options['name']} has no such published weights: {first_line(error)}") from None
     except Exception as error:
-        # Keras raises a bare `Exception` for a failed answer, and lets pass what the system says of a broken connection.
-        if type(error) is not Exception and not isinstance(error, OSError):
+        # Keras raises a bare `Exception` when it is refused; a connection that breaks passes through as it is.
+        if type(error) is not Exception and not isinstance(error, OSError | HTTPException):
             raise
         raise RecipeError(
             f"{place}: the weights of {options['name']} could not be downloaded: {first_line(error)}. "
