@@ -144,7 +144,7 @@ def _found(part, table, name, said, line):
         try:
             return keras.saving.deserialize_keras_object(part["layer"])
         except (TypeError, ValueError) as error:
-            raise DataError(f"{said} a layer that cannot be made: {first_line(error)} Run `{line}` before.") from None
+            raise DataError(f"{said} a layer that cannot be made: {first_line(error)}. Run `{line}` before.") from None
     raise DataError(
         f"{said} something that no other process can import: it was made in a notebook, a script or a function. Run "
         f"`{line}` before, or move it into a module."
@@ -164,6 +164,6 @@ def check_loads(model):
 
 
 def first_line(error):
-    """Returns what Keras says of a faulty configuration, without the configuration itself."""
+    """Returns the first line of an error without its full stop; of a faulty configuration, not the configuration."""
     said = str(error).split("Exception encountered: ")[-1]
-    return said.split("Full object config")[0].strip().split("\n")[0]
+    return said.split("Full object config")[0].strip().split("\n")[0].rstrip(".")

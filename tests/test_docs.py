@@ -38,15 +38,20 @@ def fields(node):
 
 
 def constructor(node, classes):
-    """Returns the `__init__` of a class, or of its first base in the same file; `None` when there is none."""
+    """Returns the `__init__` of a class, or of its first base in the package; `None` when there is none."""
     init = next((f for f in node.body if isinstance(f, ast.FunctionDef) and f.name == "__init__"), None)
     bases = [classes[b.id] for b in node.bases if isinstance(b, ast.Name) and b.id in classes]
     return init or (constructor(bases[0], classes) if bases else None)
 
 
+def classes_of(tree):
+    """Returns `{name: node}`."""
+    return {node.name: node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+
+
 def claims(tree):
     """Yields `(owner, argument, documented default, real default node or None)`."""
-    classes = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    classes = CLASSES | classes_of(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
             real, names = arguments(node), {a.arg for a in node.args.args}
@@ -67,10 +72,12 @@ def literal(text):
         return text
 
 
+TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(ROOT.rglob("*.py"))}
+CLASSES = {name: node for tree in TREES.values() for name, node in classes_of(tree).items()}
 CLAIMS = [
     pytest.param(text, node, id=f"{path.stem}-{owner}-{name}")
-    for path in sorted(ROOT.rglob("*.py"))
-    for owner, name, text, node in claims(ast.parse(path.read_text(encoding="utf-8")))
+    for path, tree in TREES.items()
+    for owner, name, text, node in claims(tree)
 ]
 
 

@@ -3,7 +3,7 @@
 from keras import layers
 
 from mm_keras.encoders import UNITS
-from mm_keras.encoders.masking import ApplyMask, TokenMask, pool_tokens
+from mm_keras.encoders.masking import ApplyMask, TokenMask, pool_depth, pool_tokens
 from mm_keras.encoders.patches import embed_patches
 from mm_keras.encoders.recurrent import both_directions
 from mm_keras.encoders.residual import WIDTHS, residual_block
@@ -48,8 +48,8 @@ def build_audio_conv_gru(inputs, encoder, tensor, unroll=False):
     """
     units = UNITS[encoder.size]
     x, mask = yield from _convolutions(inputs, encoder, tensor)
-    state = yield {"features": both_directions(layers.GRU, x, mask, units, unroll), "mask": mask}
-    return pool_tokens(state["features"], state["mask"], units, encoder.dropout)
+    x = both_directions(layers.GRU, x, mask, units, unroll)
+    return (yield from pool_depth(x, mask, units, encoder.dropout))
 
 
 build_audio_conv_gru.options = ("unroll",)

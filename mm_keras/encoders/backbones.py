@@ -6,9 +6,8 @@ import keras
 from keras import layers, ops
 
 from mm_keras.encoders import UNITS
-from mm_keras.encoders.masking import FullMask, MaskedPooling
+from mm_keras.encoders.image import pool_map
 from mm_keras.recipe.backbones import BACKBONES
-from mm_keras.registry import ENCODER_OPTIONS
 
 # ImageNet's means and deviations of red, green and blue in [0, 1], and its means of blue, green and red in [0, 255], as
 # keras.applications.imagenet_utils has them.
@@ -55,8 +54,7 @@ def build_image_backbone(inputs, encoder, tensor):
         Of each network, in the documentation of `keras.applications`. Differs: the momentum of normalisation is 0.9;
         the maximum over the map is pooled beside its mean, and a dense layer follows.
     """
-    options = {**ENCODER_OPTIONS["image", "backbone"], **encoder.options}
-    family, units = BACKBONES[options["name"]], UNITS[encoder.size]
+    family = BACKBONES[encoder.options["name"]]
     height, width, channels = tensor.shape
     x = layers.Concatenate()([inputs] * 3) if channels == 1 else inputs
     factor = family.smallest / min(height, width)
@@ -64,18 +62,14 @@ def build_image_backbone(inputs, encoder, tensor):
         height, width = (math.ceil(factor * side) for side in (height, width))
         # Not the layer `Resizing`: it turns a call without `training` into one of training for all layers after it.
         x = ops.image.resize(x, (height, width))
-    network = make_network(options, (height, width, 3))
+    network = make_network(encoder.options, (height, width, 3))
     for layer in network.layers:
         if isinstance(layer, layers.BatchNormalization):
             # Theirs, 0.99 or 0.999, is for a million steps: after some hundred, inference would not know the data.
             layer.momentum = 0.9
     features = network(scale_pixels(x, family.scaling))
     x = (yield {"features": features})["features"]
-    tokens = layers.Reshape((x.shape[1] * x.shape[2], x.shape[3]))(x)
-    mask = FullMask()(tokens)
-    pooled = MaskedPooling()([tokens, mask])
-    embedding = layers.Dropout(encoder.dropout)(layers.Dense(units, activation="relu")(pooled))
-    return {"tokens": tokens, "mask": mask, "embedding": embedding}
+    return pool_map(x, UNITS[encoder.size], encoder.dropout)
 
 
 def make_network(options, shape=None, weights=None):

@@ -4,7 +4,8 @@ from keras import layers
 
 from mm_keras.encoders import UNITS
 from mm_keras.encoders.graph import NeighbourAttention, Neighbourhood, NodeVectors, RelationalConvolution
-from mm_keras.encoders.masking import ApplyMask, FullMask, TokenMask
+from mm_keras.encoders.masking import ApplyMask, TokenMask
+from mm_keras.encoders.vector import one_token
 from mm_keras.errors import RecipeError
 
 HOPS = {"tiny": 1, "small": 2, "base": 2}
@@ -34,11 +35,7 @@ def build_entity_embedding(inputs, encoder, tensor):
     units = UNITS[encoder.size]
     x = layers.Flatten()(_vectors(encoder, tensor)(inputs))
     x = layers.Dense(2 * units, activation="relu")(x)
-    x = (yield {"features": x})["features"]
-    x = layers.Dense(units, activation="relu")(layers.Dropout(encoder.dropout)(x))
-    embedding = layers.Dropout(encoder.dropout)(x)
-    tokens = layers.Reshape((1, units))(embedding)
-    return {"tokens": tokens, "mask": FullMask()(tokens), "embedding": embedding}
+    return (yield from one_token(x, units, encoder.dropout))
 
 
 def build_entity_gat(inputs, encoder, tensor):

@@ -4,8 +4,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-# A masked neighbour's score lies this much under the smallest one; it adds this much to the range of an int8.
-_MARGIN = 6.0
+from mm_keras.encoders.masking import masked_mean, masked_softmax
 
 
 def _fixed(layer, name, shape, dtype, values):
@@ -136,11 +135,8 @@ class NodeVectors(layers.Layer):
         if self.tokens:
             pieces = ops.take(self.texts, ids, axis=0)  # (batch, places, tokens)
             keep = ops.cast(ops.expand_dims(ops.not_equal(pieces, ops.zeros((), pieces.dtype)), -1), "float32")
-            # In float32: a sum over many pieces does not fit 16 bits.
             vectors = ops.take(ops.cast(self.words, "float32"), pieces, axis=0)
-            # Not `maximum(count, 1)`: int8 conversion gives both sides of it one scale, and a count would end at 1.
-            count = ops.sum(keep, axis=-2) + (1.0 - ops.max(keep, axis=-2))
-            x = x + ops.cast(ops.sum(vectors * keep, axis=-2) / count, x.dtype)
+            x = x + ops.cast(masked_mean(vectors, keep, axis=-2), x.dtype)
         return x
 
     def compute_output_spec(self, ids, training=False):
@@ -284,11 +280,7 @@ class NeighbourAttention(_Convolution):
         asked = ops.sum(values * ops.cast(self.asked, x.dtype), axis=-1)
         scores = ops.cast(ops.leaky_relu(asking + asked, 0.2), "float32")  # (batch, parents, 1 + width, heads)
 
-        keep = ops.cast(ops.expand_dims(keep, -1), "float32")
-        # Without a constant of -1e9, which would take the whole range of an int8.
-        low = ops.min(scores, axis=2, keepdims=True) - _MARGIN
-        shares = ops.softmax(scores * keep + low * (1.0 - keep), axis=2) * keep
-        shares = shares / (ops.sum(shares, axis=2, keepdims=True) + (1.0 - ops.max(keep, axis=2, keepdims=True)))
+        shares = masked_softmax(scores, ops.cast(ops.expand_dims(keep, -1), "float32"), axis=2)
         y = ops.sum(values * ops.cast(ops.expand_dims(shares, -1), x.dtype), axis=2)
         y = ops.reshape(y, (-1, parents.shape[1], self.units))
         return ops.elu(y + ops.cast(self.bias, x.dtype))

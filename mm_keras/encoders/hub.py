@@ -6,14 +6,14 @@ import keras
 from keras import layers, ops
 
 from mm_keras.encoders import UNITS
-from mm_keras.encoders.masking import ApplyMask, FullMask, MaskedPooling, TokenMask
+from mm_keras.encoders.masking import FullMask, MaskedPooling, TokenMask, pool_depth
+from mm_keras.encoders.transformer import DEPTH, HEAD_UNITS
 
 try:
     import keras_hub
 except ImportError:  # an extra; the recipe has said so
     keras_hub = None
 
-DEPTH = {"tiny": 1, "small": 2, "base": 4}
 PATCH = 4
 
 
@@ -42,7 +42,7 @@ def build_text_hub(inputs, encoder, tensor):
         network = _as_backbone(keras_hub.models.BertBackbone(
             vocabulary_size=tensor.vocabulary_size,
             num_layers=DEPTH[encoder.size],
-            num_heads=units // 16,
+            num_heads=units // HEAD_UNITS,
             hidden_dim=units,
             intermediate_dim=4 * units,
             dropout=encoder.dropout,
@@ -54,10 +54,7 @@ def build_text_hub(inputs, encoder, tensor):
         "segment_ids": ops.zeros_like(inputs),
     }
     x = network({name: known[name] for name in network.input})
-    state = yield {"features": x, "mask": mask}
-    tokens, mask = ApplyMask()([state["features"], state["mask"]]), state["mask"]
-    pooled = layers.Dense(units, activation="relu")(MaskedPooling()([tokens, mask]))
-    return {"tokens": tokens, "mask": mask, "embedding": layers.Dropout(encoder.dropout)(pooled)}
+    return (yield from pool_depth(x, mask, units, encoder.dropout))
 
 
 def build_image_hub(inputs, encoder, tensor):
@@ -89,7 +86,7 @@ def build_image_hub(inputs, encoder, tensor):
             image_shape=(*sides, 3),
             patch_size=PATCH,
             num_layers=DEPTH[encoder.size],
-            num_heads=units // 16,
+            num_heads=units // HEAD_UNITS,
             hidden_dim=units,
             mlp_dim=4 * units,
             dropout_rate=encoder.dropout,

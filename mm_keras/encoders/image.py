@@ -22,7 +22,7 @@ def build_image_cnn(inputs, encoder, tensor):
     Returns:
         `{"tokens": (batch, h * w, channels), "mask": ones, "embedding": (batch, units)}`.
     """
-    widths, units = WIDTHS[encoder.size], UNITS[encoder.size]
+    widths = WIDTHS[encoder.size]
     x = layers.Conv2D(widths[0], 3, padding="same", use_bias=False)(inputs)
     x = layers.Activation("relu")(layers.BatchNormalization(momentum=0.9)(x))
     if min(tensor.shape[:2]) >= 32:
@@ -31,8 +31,19 @@ def build_image_cnn(inputs, encoder, tensor):
         if stage and min(x.shape[1:3]) >= 8:
             x = layers.MaxPooling2D(2, padding="same")(x)
         x = (yield {"features": residual_block(x, width)})["features"]
+    return pool_map(x, UNITS[encoder.size], encoder.dropout)
+
+
+def pool_map(x, units, dropout):
+    """Makes each position of a feature map a token, pools them, and returns what an encoder returns.
+
+    Args:
+        x: `(batch, height, width, channels)`.
+        units: Size of the embedding.
+        dropout: Fraction of it zeroed in training.
+    """
     tokens = layers.Reshape((x.shape[1] * x.shape[2], x.shape[3]))(x)
     mask = FullMask()(tokens)
     pooled = MaskedPooling()([tokens, mask])
-    embedding = layers.Dropout(encoder.dropout)(layers.Dense(units, activation="relu")(pooled))
+    embedding = layers.Dropout(dropout)(layers.Dense(units, activation="relu")(pooled))
     return {"tokens": tokens, "mask": mask, "embedding": embedding}

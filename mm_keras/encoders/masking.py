@@ -5,6 +5,9 @@ import math
 import keras
 from keras import layers, ops
 
+# A masked score lies this much under the smallest one; it adds this much to the range of an int8.
+_MARGIN = 6.0
+
 
 @keras.saving.register_keras_serializable("mm_keras")
 class TokenMask(layers.Layer):
@@ -49,8 +52,19 @@ class FullMask(layers.Layer):
         return input_shape[:2]
 
 
+class EndsMask(layers.Layer):
+    """A layer that takes the mask which recurrent layers attach to what they give, and passes none on."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
+    def compute_mask(self, inputs, previous_mask):
+        return None
+
+
 @keras.saving.register_keras_serializable("mm_keras")
-class ApplyMask(layers.Layer):
+class ApplyMask(EndsMask):
     """Zeroes the steps that the mask drops.
 
     Input shape:
@@ -58,13 +72,6 @@ class ApplyMask(layers.Layer):
     Output shape:
         As `x`.
     """
-
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self.supports_masking = True  # takes the mask that recurrent layers attach, and ends it here
-
-    def compute_mask(self, inputs, previous_mask):
-        return None
 
     def call(self, inputs):
         x, mask = inputs
@@ -74,6 +81,20 @@ class ApplyMask(layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return input_shape[0]
+
+
+def masked_mean(x, keep, axis):
+    """Means `x` over what `keep` keeps; zeros where it keeps none. In float32: a sum over many does not fit 16 bits."""
+    # Not `maximum(count, 1)`: int8 conversion gives both sides of it one scale, and a count would end at 1.
+    return ops.sum(x * keep, axis=axis) / (ops.sum(keep, axis=axis) + (1.0 - ops.max(keep, axis=axis)))
+
+
+def masked_softmax(scores, keep, axis):
+    """Softmax of `scores` among what `keep` keeps; zeros where it keeps none."""
+    # Without a constant of -1e9, which would take the whole range of an int8.
+    low = ops.min(scores, axis=axis, keepdims=True) - _MARGIN
+    shares = ops.softmax(scores * keep + low * (1.0 - keep), axis=axis) * keep
+    return shares / (ops.sum(shares, axis=axis, keepdims=True) + (1.0 - ops.max(keep, axis=axis, keepdims=True)))
 
 
 @keras.saving.register_keras_serializable("mm_keras")
@@ -92,13 +113,10 @@ class MaskedPooling(layers.Layer):
         # In float32: a sum over many steps does not fit 16 bits.
         tokens, mask = (ops.cast(x, "float32") for x in inputs)
         keep = ops.expand_dims(mask, -1)
-        some = ops.max(keep, axis=1)
-        # Not `maximum(count, 1)`: int8 conversion gives both sides of it one scale, and a count would end at 1.
-        mean = ops.sum(tokens * keep, axis=1) / (ops.sum(keep, axis=1) + (1.0 - some))
         # Padding is lifted out of the maximum by the row's own smallest value, which stays in the range of an int8.
         low = ops.min(tokens, axis=1, keepdims=True)
-        top = ops.max(tokens * keep + low * (1.0 - keep), axis=1) * some
-        return ops.cast(ops.concatenate([mean, top], axis=-1), self.compute_dtype)
+        top = ops.max(tokens * keep + low * (1.0 - keep), axis=1) * ops.max(keep, axis=1)
+        return ops.cast(ops.concatenate([masked_mean(tokens, keep, axis=1), top], axis=-1), self.compute_dtype)
 
     def compute_output_shape(self, input_shape):
         batch, _, units = input_shape[0]
@@ -117,3 +135,9 @@ def pool_tokens(tokens, mask, units, dropout):
     tokens = ApplyMask()([tokens, mask])
     pooled = layers.Dense(units, activation="relu")(MaskedPooling()([tokens, mask]))
     return {"tokens": tokens, "mask": mask, "embedding": layers.Dropout(dropout)(pooled)}
+
+
+def pool_depth(tokens, mask, units, dropout):
+    """Yields tokens as a depth, and pools what comes back; as `pool_tokens`."""
+    state = yield {"features": tokens, "mask": mask}
+    return pool_tokens(state["features"], state["mask"], units, dropout)

@@ -3,8 +3,7 @@
 import keras
 from keras import layers, ops
 
-# A masked step gets this much less than the smallest score; see `exporting.attention`.
-MARGIN = 6.0
+from mm_keras.encoders.masking import masked_softmax
 
 
 @keras.saving.register_keras_serializable("mm_keras")
@@ -41,9 +40,7 @@ class AttentionPooling(layers.Layer):
         tokens, mask = inputs
         scores = self.score(self.hidden(tokens) * self.gate(tokens))  # (batch, steps, 1)
         scores, keep = ops.cast(scores, "float32"), ops.expand_dims(ops.cast(mask, "float32"), -1)
-        low = ops.min(scores, axis=1, keepdims=True) - MARGIN
-        shares = ops.softmax(scores * keep + low * (1.0 - keep), axis=1) * keep
-        shares = shares / (ops.sum(shares, axis=1, keepdims=True) + (1.0 - ops.max(keep, axis=1, keepdims=True)))
+        shares = masked_softmax(scores, keep, axis=1)
         return ops.cast(ops.sum(ops.cast(tokens, "float32") * shares, axis=1), self.compute_dtype)
 
     def compute_output_shape(self, input_shape):

@@ -3,7 +3,7 @@
 import keras
 from keras import layers, ops
 
-from mm_keras.encoders.masking import ApplyMask
+from mm_keras.encoders.masking import ApplyMask, EndsMask
 
 
 @keras.saving.register_keras_serializable("mm_keras")
@@ -18,7 +18,7 @@ class StepMask(layers.Layer):
 
 
 @keras.saving.register_keras_serializable("mm_keras")
-class ReverseSteps(layers.Layer):
+class ReverseSteps(EndsMask):
     """Turns the steps around.
 
     Input shape:
@@ -27,13 +27,6 @@ class ReverseSteps(layers.Layer):
     Output shape:
         The same.
     """
-
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self.supports_masking = True  # takes the mask that recurrent layers attach, and ends it here
-
-    def compute_mask(self, inputs, previous_mask):
-        return None
 
     def call(self, x):
         return ops.flip(x, axis=1)

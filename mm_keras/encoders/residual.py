@@ -16,10 +16,15 @@ def residual_block(x, width, keep=lambda x: x):
         He et al. 2016, arXiv:1512.03385, section 3.2. Differs: stages shrink by pooling, not by strides, so that
         padding at the end does not shift the grid.
     """
-    shortcut = x
-    if x.shape[-1] != width:
-        shortcut = layers.BatchNormalization(momentum=0.9)(layers.Conv2D(width, 1, use_bias=False)(x))
+    shortcut = widened(x, width)
     y = layers.BatchNormalization(momentum=0.9)(layers.Conv2D(width, 3, padding="same", use_bias=False)(x))
     y = keep(layers.Activation("relu")(y))
     y = layers.BatchNormalization(momentum=0.9)(layers.Conv2D(width, 3, padding="same", use_bias=False)(y))
     return keep(layers.Activation("relu")(layers.Add()([shortcut, y])))
+
+
+def widened(x, width):
+    """Returns the shortcut of a block: what came in, by a linear map where it has not `width` channels."""
+    if x.shape[-1] == width:
+        return x
+    return layers.BatchNormalization(momentum=0.9)(layers.Conv2D(width, 1, use_bias=False)(x))

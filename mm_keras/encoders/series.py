@@ -4,7 +4,7 @@ import keras
 from keras import layers
 
 from mm_keras.encoders import UNITS
-from mm_keras.encoders.masking import ApplyMask, TokenMask, pool_tokens
+from mm_keras.encoders.masking import ApplyMask, TokenMask, pool_depth, pool_tokens
 from mm_keras.encoders.recurrent import StepMask, both_directions
 from mm_keras.encoders.temporal import TimeEmbedding
 from mm_keras.encoders.transformer import transformer
@@ -78,8 +78,7 @@ def build_series_gru(inputs, encoder, tensor, unroll=False):
     """
     units, mask = UNITS[encoder.size], TokenMask()(inputs)
     x = both_directions(layers.GRU, StepFeatures()(inputs), mask, units, unroll)
-    state = yield {"features": x, "mask": mask}
-    return pool_tokens(state["features"], state["mask"], units, encoder.dropout)
+    return (yield from pool_depth(x, mask, units, encoder.dropout))
 
 
 build_series_gru.options = ("unroll",)

@@ -3,7 +3,7 @@
 from keras import layers
 
 from mm_keras.encoders import UNITS
-from mm_keras.encoders.masking import ApplyMask, TokenMask, pool_tokens
+from mm_keras.encoders.masking import ApplyMask, TokenMask, pool_depth, pool_tokens
 from mm_keras.encoders.pieces import embed_pieces
 from mm_keras.encoders.recurrent import both_directions
 from mm_keras.encoders.transformer import PositionEmbedding, RotaryAttention, transformer
@@ -76,8 +76,8 @@ def _recurrent(layer, inputs, encoder, tensor, unroll):
     units = UNITS[encoder.size]
     mask = TokenMask()(inputs)
     x = layers.Dropout(encoder.dropout)(embed_pieces(inputs, tensor, units))
-    state = yield {"features": both_directions(layer, x, mask, units, unroll), "mask": mask}
-    return pool_tokens(state["features"], state["mask"], units, encoder.dropout)
+    x = both_directions(layer, x, mask, units, unroll)
+    return (yield from pool_depth(x, mask, units, encoder.dropout))
 
 
 def build_text_cnn(inputs, encoder, tensor):
@@ -103,5 +103,5 @@ def build_text_cnn(inputs, encoder, tensor):
     # Whole pieces are dropped, not single values (Iyyer et al. 2015, Deep Unordered Composition, section 3.1).
     x = ApplyMask()([layers.Dropout(encoder.dropout, noise_shape=(None, None, 1))(x), mask])
     widths = [layers.Conv1D(units, width, padding="same", activation="relu")(x) for width in (1, 2, 3, 4)]
-    state = yield {"features": ApplyMask()([layers.Concatenate()(widths), mask]), "mask": mask}
-    return pool_tokens(state["features"], state["mask"], units, encoder.dropout)
+    x = ApplyMask()([layers.Concatenate()(widths), mask])
+    return (yield from pool_depth(x, mask, units, encoder.dropout))

@@ -20,8 +20,22 @@ def build_vector_mlp(inputs, encoder, tensor):
     units = UNITS[encoder.size]
     x = layers.Dense(2 * units, use_bias=False)(inputs)
     x = layers.Activation("relu")(layers.BatchNormalization(momentum=0.9)(x))
+    return (yield from one_token(x, units, encoder.dropout))
+
+
+def one_token(x, units, dropout):
+    """Yields the middle of a two-layer network as a depth; its end is the embedding, and the only token.
+
+    Args:
+        x: `(batch, channels)`.
+        units: Size of the embedding.
+        dropout: Fraction of the middle and of the embedding zeroed in training.
+
+    Returns:
+        What an encoder returns.
+    """
     x = (yield {"features": x})["features"]
-    x = layers.Dense(units, activation="relu")(layers.Dropout(encoder.dropout)(x))
-    embedding = layers.Dropout(encoder.dropout)(x)
+    x = layers.Dense(units, activation="relu")(layers.Dropout(dropout)(x))
+    embedding = layers.Dropout(dropout)(x)
     tokens = layers.Reshape((1, units))(embedding)
     return {"tokens": tokens, "mask": FullMask()(tokens), "embedding": embedding}

@@ -8,7 +8,7 @@ from mm_keras.encoders.image import build_image_cnn
 from mm_keras.encoders.masking import ApplyMask, TokenMask, pool_tokens
 from mm_keras.encoders.pooling import AttentionPooling
 from mm_keras.encoders.recurrent import both_directions
-from mm_keras.encoders.residual import WIDTHS
+from mm_keras.encoders.residual import WIDTHS, widened
 from mm_keras.encoders.temporal import TimeEmbedding
 
 
@@ -85,9 +85,7 @@ def build_video_conv2plus1d(inputs, encoder, tensor):
 
 
 def _block(x, width, steps, mask):
-    shortcut = x
-    if x.shape[-1] != width:
-        shortcut = layers.BatchNormalization(momentum=0.9)(layers.Conv2D(width, 1, use_bias=False)(x))
+    shortcut = widened(x, width)
     y = _in_space_and_time(x, width, steps, mask)
     y = _in_space_and_time(y, width, steps, mask, activation=None)
     return layers.Activation("relu")(layers.Add()([shortcut, y]))

@@ -1,7 +1,9 @@
-"""What fusions by attention share: who is heard, sequences of one width, and the transformer block."""
+"""What fusions by attention share: the masked softmax, sequences of one width, and the transformer block."""
 
 import keras
 from keras import layers, ops
+
+from mm_keras.fusion.shared_space import kept_inputs
 
 # A masked score lies this far under the smallest one: no constant that would take the whole range of an int8.
 _MARGIN = 6.0
@@ -11,20 +13,6 @@ def check_heads(units, num_heads):
     """Raises `ValueError` when the heads cannot share the units evenly."""
     if units % num_heads:
         raise ValueError(f"`units` must be a multiple of `num_heads`, {num_heads}. Received: units={units}")
-
-
-def heard(present):
-    """Returns `(batch, inputs)` in the order of the names: 1 for each present input, or for all when none is."""
-    keep = ops.concatenate([present[name] for name in sorted(present)], axis=-1)
-    return ops.maximum(keep, 1.0 - ops.max(keep, axis=-1, keepdims=True))
-
-
-def mean_of_heard(x, keep):
-    """Means `(batch, inputs, ..., units)` over the inputs that `keep`, `(batch, inputs)`, keeps."""
-    shares = ops.cast(keep / ops.sum(keep, axis=-1, keepdims=True), x.dtype)
-    for _ in range(len(x.shape) - 2):
-        shares = ops.expand_dims(shares, -1)
-    return ops.sum(x * shares, axis=1)
 
 
 def masked_softmax(scores, keep):
@@ -77,7 +65,7 @@ class TokenSequences(layers.Layer):
             self.places[name] = self.add_weight(shape=(steps, self.units), initializer=small, name=f"places_{i}")
 
     def call(self, embeddings, present, tokens, masks):
-        kept = heard(present)
+        kept = kept_inputs(present, self.names, embeddings[self.names[0]])
         sequences, keep = {}, {}
         for i, name in enumerate(self.names):
             summary = ops.expand_dims(self.summaries[name](embeddings[name]), 1)

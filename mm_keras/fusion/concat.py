@@ -3,9 +3,11 @@
 import keras
 from keras import layers, ops
 
+from mm_keras.fusion.joint import EmbeddingFusion
+
 
 @keras.saving.register_keras_serializable("mm_keras")
-class ConcatFusion(layers.Layer):
+class ConcatFusion(EmbeddingFusion):
     """Concatenates the embeddings in the order of their names; a dense layer joins them.
 
     Interacts: yes.
@@ -26,24 +28,11 @@ class ConcatFusion(layers.Layer):
         (2, 8)
     """
 
-    level = "embeddings"
-
-    def __init__(self, units, dropout=0.0, **kwargs):
-        super().__init__(**kwargs)
-        self.units, self.dropout = units, dropout
-        self.join = layers.Dense(units, activation="relu", name="join")
-        self.drop = layers.Dropout(dropout, name="drop")
-
     def build(self, embeddings_shape, present_shape=None):
-        shapes = [embeddings_shape[name] for name in sorted(embeddings_shape)]
-        self.join.build((shapes[0][0], sum(shape[-1] for shape in shapes)))
+        self.join = layers.Dense(self.units, activation="relu", dtype=self.dtype_policy, name="join")
+        self.join.build((None, sum(shape[-1] for shape in embeddings_shape.values())))
+        super().build(embeddings_shape, present_shape)
 
     def call(self, embeddings, present=None, training=False):
-        x = ops.concatenate([embeddings[name] for name in sorted(embeddings)], axis=-1)
+        x = ops.concatenate([embeddings[name] for name in self.names], axis=-1)
         return self.drop(self.join(x), training=training)
-
-    def compute_output_shape(self, embeddings_shape, present_shape=None):
-        return (next(iter(embeddings_shape.values()))[0], self.units)
-
-    def get_config(self):
-        return {**super().get_config(), "units": self.units, "dropout": self.dropout}

@@ -3,6 +3,8 @@
 import keras
 from keras import layers, ops
 
+from mm_keras.fusion.shared_space import kept_inputs
+
 
 class DecisionFusion(layers.Layer):
     """What fusions of decisions share: which inputs count, and how much.
@@ -31,9 +33,7 @@ class DecisionFusion(layers.Layer):
         share = self._shares(like)
         if present is None:
             return ops.broadcast_to(share, ops.shape(like))
-        keep = ops.concatenate([present[name] for name in self.names], axis=-1)
-        keep = ops.maximum(keep, 1.0 - ops.max(keep, axis=-1, keepdims=True))
-        weights = keep * share
+        weights = kept_inputs(present, self.names, like) * share
         return weights / ops.sum(weights, axis=-1, keepdims=True)
 
     def call(self, logits, present=None):

@@ -3,9 +3,11 @@
 import keras
 from keras import layers, ops
 
+from mm_keras.fusion.joint import EmbeddingFusion
+
 
 @keras.saving.register_keras_serializable("mm_keras")
-class ExpertsFusion(layers.Layer):
+class ExpertsFusion(EmbeddingFusion):
     """Asks several experts, each a dense layer on all embeddings, and weighs them by a gate that sees the same.
 
     `e_k = relu(W_k [x_1; ..; x_M] + b_k)`, `g = softmax(U [x_1; ..; x_M; present] + u)`, joint embedding
@@ -34,20 +36,17 @@ class ExpertsFusion(layers.Layer):
         arXiv:1701.06538, section 2.1. Differs: all experts run, so no loss must balance them.
     """
 
-    level = "embeddings"
-
     def __init__(self, units, dropout=0.0, num_experts=4, **kwargs):
-        super().__init__(**kwargs)
-        self.units, self.dropout, self.num_experts = units, dropout, num_experts
-        self.experts = layers.Dense(num_experts * units, activation="relu", name="experts")
-        self.gate = layers.Dense(num_experts, activation="softmax", name="gate")
-        self.drop = layers.Dropout(dropout, name="drop")
+        super().__init__(units, dropout, **kwargs)
+        self.num_experts = num_experts
 
     def build(self, embeddings_shape, present_shape=None):
-        self.names = sorted(embeddings_shape)
-        total = sum(shape[-1] for shape in embeddings_shape.values())
+        total, own = sum(shape[-1] for shape in embeddings_shape.values()), {"dtype": self.dtype_policy}
+        self.experts = layers.Dense(self.num_experts * self.units, activation="relu", name="experts", **own)
         self.experts.build((None, total))
-        self.gate.build((None, total + len(self.names)))
+        self.gate = layers.Dense(self.num_experts, activation="softmax", name="gate", **own)
+        self.gate.build((None, total + len(embeddings_shape)))
+        super().build(embeddings_shape, present_shape)
 
     def call(self, embeddings, present=None, training=False):
         x = ops.concatenate([embeddings[name] for name in self.names], axis=-1)
@@ -57,13 +56,5 @@ class ExpertsFusion(layers.Layer):
         joint = ops.sum(experts * ops.expand_dims(self.gate(seen), -1), axis=1)
         return self.drop(joint, training=training)
 
-    def compute_output_shape(self, embeddings_shape, present_shape=None):
-        return (next(iter(embeddings_shape.values()))[0], self.units)
-
     def get_config(self):
-        return {
-            **super().get_config(),
-            "units": self.units,
-            "dropout": self.dropout,
-            "num_experts": self.num_experts,
-        }
+        return {**super().get_config(), "num_experts": self.num_experts}

@@ -1,13 +1,14 @@
 """Fusion by feature-wise modulation."""
 
 import keras
-from keras import layers, ops
+from keras import ops
 
-from mm_keras.fusion.shared_space import build_projections, kept_inputs
+from mm_keras.fusion.joint import EmbeddingFusion
+from mm_keras.fusion.shared_space import build_projections, kept_inputs, mean_of_kept
 
 
 @keras.saving.register_keras_serializable("mm_keras")
-class FilmFusion(layers.Layer):
+class FilmFusion(EmbeddingFusion):
     """Lets every input be scaled and shifted by what the others say, and means over those present.
 
     `h_i = W_i x_i + b_i`; `g_i` and `s_i` are a dense layer on the others' embeddings; joint embedding
@@ -35,29 +36,21 @@ class FilmFusion(layers.Layer):
         conditioned on all others, so none must be named as the condition; there a question modulates a picture.
     """
 
-    level = "embeddings"
-
-    def __init__(self, units, dropout=0.0, **kwargs):
-        super().__init__(**kwargs)
-        self.units, self.dropout = units, dropout
-        self.drop = layers.Dropout(dropout, name="drop")
-
     def build(self, embeddings_shape, present_shape=None):
-        self.names = sorted(embeddings_shape)
-        self.projections = build_projections(embeddings_shape, self.units)
+        super().build(embeddings_shape, present_shape)
+        own = {"dtype": self.dtype_policy}
+        self.projections = build_projections(embeddings_shape, self.units, **own)
         others = {
             name: (None, sum(embeddings_shape[other][-1] for other in self.names if other != name))
             for name in self.names
         }
         is_alone = len(self.names) == 1
-        self.scales = {} if is_alone else build_projections(others, self.units, name="scale")
-        self.shifts = {} if is_alone else build_projections(others, self.units, name="shift")
+        self.scales = {} if is_alone else build_projections(others, self.units, name="scale", **own)
+        self.shifts = {} if is_alone else build_projections(others, self.units, name="shift", **own)
 
     def call(self, embeddings, present=None, training=False):
         x = ops.stack([self._modulated(name, embeddings) for name in self.names], axis=1)
-        keep = kept_inputs(present, self.names, x)
-        weight = ops.expand_dims(keep / ops.sum(keep, axis=-1, keepdims=True), -1)
-        return self.drop(ops.sum(x * weight, axis=1), training=training)
+        return self.drop(mean_of_kept(x, kept_inputs(present, self.names, x)), training=training)
 
     def _modulated(self, name, embeddings):
         x = self.projections[name](embeddings[name])
@@ -65,9 +58,3 @@ class FilmFusion(layers.Layer):
             others = ops.concatenate([embeddings[other] for other in self.names if other != name], axis=-1)
             x = (1.0 + self.scales[name](others)) * x + self.shifts[name](others)
         return ops.relu(x)
-
-    def compute_output_shape(self, embeddings_shape, present_shape=None):
-        return (next(iter(embeddings_shape.values()))[0], self.units)
-
-    def get_config(self):
-        return {**super().get_config(), "units": self.units, "dropout": self.dropout}

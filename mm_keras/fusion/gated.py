@@ -3,9 +3,11 @@
 import keras
 from keras import layers, ops
 
+from mm_keras.fusion.joint import EmbeddingFusion
+
 
 @keras.saving.register_keras_serializable("mm_keras")
-class GatedFusion(layers.Layer):
+class GatedFusion(EmbeddingFusion):
     """Sums the projected embeddings, each scaled by a gate that sees them all.
 
     `h_i = tanh(W_i x_i)`, `z_i = sigmoid(U_i [x_1; ..; x_M])`, joint embedding `sum_i z_i * h_i`.
@@ -32,20 +34,13 @@ class GatedFusion(layers.Layer):
         modalities). Differs: both maps have a bias.
     """
 
-    level = "embeddings"
-
-    def __init__(self, units, dropout=0.0, **kwargs):
-        super().__init__(**kwargs)
-        self.units, self.dropout = units, dropout
-        self.drop = layers.Dropout(dropout, name="drop")
-
     def build(self, embeddings_shape, present_shape=None):
-        self.names = sorted(embeddings_shape)
+        super().build(embeddings_shape, present_shape)
         total = sum(embeddings_shape[name][-1] for name in self.names)
-        self.values, self.gates = {}, {}
+        self.values, self.gates, own = {}, {}, {"dtype": self.dtype_policy}
         for i, name in enumerate(self.names):
-            self.values[name] = layers.Dense(self.units, activation="tanh", name=f"value_{i}")
-            self.gates[name] = layers.Dense(self.units, activation="sigmoid", name=f"gate_{i}")
+            self.values[name] = layers.Dense(self.units, activation="tanh", name=f"value_{i}", **own)
+            self.gates[name] = layers.Dense(self.units, activation="sigmoid", name=f"gate_{i}", **own)
             self.values[name].build(embeddings_shape[name])
             self.gates[name].build((None, total))
 
@@ -53,9 +48,3 @@ class GatedFusion(layers.Layer):
         joined = ops.concatenate([embeddings[name] for name in self.names], axis=-1)
         x = sum(self.gates[name](joined) * self.values[name](embeddings[name]) for name in self.names)
         return self.drop(x, training=training)
-
-    def compute_output_shape(self, embeddings_shape, present_shape=None):
-        return (next(iter(embeddings_shape.values()))[0], self.units)
-
-    def get_config(self):
-        return {**super().get_config(), "units": self.units, "dropout": self.dropout}

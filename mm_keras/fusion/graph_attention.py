@@ -3,7 +3,9 @@
 import keras
 from keras import layers, ops
 
-from mm_keras.fusion.attention import check_heads, heard, masked_softmax, mean_of_heard
+from mm_keras.fusion.attention import check_heads, masked_softmax
+from mm_keras.fusion.joint import EmbeddingFusion
+from mm_keras.fusion.shared_space import build_projections, kept_inputs, mean_of_kept, project
 
 
 @keras.saving.register_keras_serializable("mm_keras")
@@ -68,7 +70,7 @@ class GraphAttention(layers.Layer):
 
 
 @keras.saving.register_keras_serializable("mm_keras")
-class GraphAttentionFusion(layers.Layer):
+class GraphAttentionFusion(EmbeddingFusion):
     """Every input is a node that hears the present ones, itself among them; their mean is the result.
 
     Each layer is `elu(x + GraphAttention(x))`. When all inputs are absent, all are kept.
@@ -99,38 +101,27 @@ class GraphAttentionFusion(layers.Layer):
         input is projected to `units` first, since their embeddings do not share a space.
     """
 
-    level = "embeddings"
-
     def __init__(self, units, dropout=0.0, num_heads=4, layers=2, **kwargs):
         check_heads(units, num_heads)
-        super().__init__(**kwargs)
-        self.units, self.dropout, self.num_heads, self.layers = units, dropout, num_heads, layers
+        super().__init__(units, dropout, **kwargs)
+        self.num_heads, self.layers = num_heads, layers
 
-    def build(self, embeddings_shape, present_shape):
-        self.names = sorted(embeddings_shape)
-        self.projections = {}
-        for i, name in enumerate(self.names):
-            self.projections[name] = layers.Dense(self.units, dtype=self.dtype_policy, name=f"project_{i}")
-            self.projections[name].build(embeddings_shape[name])
-        count = len(self.names)
-        self.graphs = []
+    def build(self, embeddings_shape, present_shape=None):
+        self.projections = build_projections(embeddings_shape, self.units, dtype=self.dtype_policy)
+        self.graphs, count = [], len(embeddings_shape)
         for depth in range(self.layers):
             graph = GraphAttention(self.units, self.num_heads, dtype=self.dtype_policy, name=f"graph_{depth}")
             graph.build((None, count, self.units), (None, 1, count))
             self.graphs.append(graph)
-        self.drop = layers.Dropout(self.dropout, dtype=self.dtype_policy, name="drop")
+        super().build(embeddings_shape, present_shape)
 
-    def call(self, embeddings, present, training=False):
-        x = ops.stack([self.projections[name](embeddings[name]) for name in self.names], axis=1)
-        keep = ops.cast(heard(present), x.dtype)
+    def call(self, embeddings, present=None, training=False):
+        x = project(self.projections, embeddings)
+        keep = kept_inputs(present, self.names, x)
         for graph in self.graphs:
             # An absent node hears too, but nobody reads it.
             x = ops.elu(x + graph(x, ops.expand_dims(keep, 1)))
-        return self.drop(mean_of_heard(x, keep), training=training)
-
-    def compute_output_shape(self, embeddings_shape, present_shape):
-        return (next(iter(embeddings_shape.values()))[0], self.units)
+        return self.drop(mean_of_kept(x, keep), training=training)
 
     def get_config(self):
-        own = {name: getattr(self, name) for name in ("units", "dropout", "num_heads", "layers")}
-        return {**super().get_config(), **own}
+        return {**super().get_config(), "num_heads": self.num_heads, "layers": self.layers}

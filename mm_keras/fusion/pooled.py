@@ -1,34 +1,25 @@
 """Fusion by pooling: every input in one shared space, number by number."""
 
 import keras
-from keras import layers, ops
+from keras import ops
 
-from mm_keras.fusion.shared_space import build_projections, kept_inputs
+from mm_keras.fusion.joint import EmbeddingFusion
+from mm_keras.fusion.shared_space import build_projections, kept_inputs, project
 
 
-class _PooledFusion(layers.Layer):
-    level = "embeddings"
+class _PooledFusion(EmbeddingFusion):
     activation = "relu"
 
-    def __init__(self, units, dropout=0.0, **kwargs):
-        super().__init__(**kwargs)
-        self.units, self.dropout = units, dropout
-        self.drop = layers.Dropout(dropout, name="drop")
-
     def build(self, embeddings_shape, present_shape=None):
-        self.names = sorted(embeddings_shape)
-        self.projections = build_projections(embeddings_shape, self.units, self.activation)
+        super().build(embeddings_shape, present_shape)
+        self.projections = build_projections(
+            embeddings_shape, self.units, self.activation, dtype=self.dtype_policy
+        )
 
     def call(self, embeddings, present=None, training=False):
-        x = ops.stack([self.projections[name](embeddings[name]) for name in self.names], axis=1)
+        x = project(self.projections, embeddings)
         keep = ops.expand_dims(kept_inputs(present, self.names, x), -1)  # (batch, inputs, 1)
         return self.drop(self._pool(x * keep, keep), training=training)
-
-    def compute_output_shape(self, embeddings_shape, present_shape=None):
-        return (next(iter(embeddings_shape.values()))[0], self.units)
-
-    def get_config(self):
-        return {**super().get_config(), "units": self.units, "dropout": self.dropout}
 
 
 @keras.saving.register_keras_serializable("mm_keras")

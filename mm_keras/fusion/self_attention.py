@@ -3,11 +3,13 @@
 import keras
 from keras import layers, ops
 
-from mm_keras.fusion.attention import AttentionBlock, check_heads, heard, mean_of_heard
+from mm_keras.fusion.attention import AttentionBlock, check_heads
+from mm_keras.fusion.joint import EmbeddingFusion
+from mm_keras.fusion.shared_space import build_projections, kept_inputs, mean_of_kept, project
 
 
 @keras.saving.register_keras_serializable("mm_keras")
-class SelfAttentionFusion(layers.Layer):
+class SelfAttentionFusion(EmbeddingFusion):
     """Lets the inputs' embeddings attend to each other, then means over those present.
 
     Each embedding is projected to `units` and gets a learned vector that tells which input it is; one
@@ -34,22 +36,18 @@ class SelfAttentionFusion(layers.Layer):
         Vaswani et al. 2017, arXiv:1706.03762, section 3.2; normalised first as Xiong et al. 2020, arXiv:2002.04745.
     """
 
-    level = "embeddings"
-
     def __init__(self, units, dropout=0.0, num_heads=4, **kwargs):
-        super().__init__(**kwargs)
         check_heads(units, num_heads)
-        self.units, self.dropout, self.num_heads = units, dropout, num_heads
+        super().__init__(units, dropout, **kwargs)
+        self.num_heads = num_heads
 
     def build(self, embeddings_shape, present_shape=None):
+        # Without the dropout of `EmbeddingFusion`: the block has its own.
         self.names = sorted(embeddings_shape)
         self.kinds = self.add_weight(
             shape=(len(self.names), self.units), initializer=keras.initializers.RandomNormal(stddev=0.02), name="kinds"
         )
-        self.projections = {}
-        for i, name in enumerate(self.names):
-            self.projections[name] = layers.Dense(self.units, dtype=self.dtype_policy, name=f"project_{i}")
-            self.projections[name].build(embeddings_shape[name])
+        self.projections = build_projections(embeddings_shape, self.units, dtype=self.dtype_policy)
         shape = (embeddings_shape[self.names[0]][0], len(self.names), self.units)
         self.block = AttentionBlock(self.num_heads, self.dropout, dtype=self.dtype_policy, name="block")
         self.block.build(shape)
@@ -57,13 +55,10 @@ class SelfAttentionFusion(layers.Layer):
         self.norm.build(shape)
 
     def call(self, embeddings, present=None, training=False):
-        x = ops.stack([self.projections[name](embeddings[name]) for name in self.names], axis=1)
+        x = project(self.projections, embeddings)
         x = x + ops.cast(self.kinds, x.dtype)
-        keep = ops.ones_like(x[..., 0]) if present is None else heard(present)
-        return mean_of_heard(self.norm(self.block(x, keep=keep, training=training)), keep)
-
-    def compute_output_shape(self, embeddings_shape, present_shape=None):
-        return (next(iter(embeddings_shape.values()))[0], self.units)
+        keep = kept_inputs(present, self.names, x)
+        return mean_of_kept(self.norm(self.block(x, keep=keep, training=training)), keep)
 
     def get_config(self):
-        return {**super().get_config(), "units": self.units, "dropout": self.dropout, "num_heads": self.num_heads}
+        return {**super().get_config(), "num_heads": self.num_heads}

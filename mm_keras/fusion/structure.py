@@ -4,6 +4,8 @@ import keras
 from keras import layers, ops
 
 from mm_keras.fusion.concat import ConcatFusion
+from mm_keras.fusion.joint import JointEmbedding
+from mm_keras.fusion.shared_space import build_projections
 
 
 def squeeze(features, mask=None):
@@ -115,7 +117,7 @@ class MMTMFusion:
 
 
 @keras.saving.register_keras_serializable("mm_keras")
-class CentralLayer(layers.Layer):
+class CentralLayer(JointEmbedding):
     """One layer of the central network: a weighted sum of the branches and of its layer before, then a dense layer.
 
     `c' = relu(W (a_0 c + sum_i a_i p_i (V_i s_i + b_i)) + b)` of the branches' means `s_i` and presences `p_i`.
@@ -132,20 +134,14 @@ class CentralLayer(layers.Layer):
         `(batch, units)`, at least zero.
     """
 
-    def __init__(self, units, dropout=0.0, **kwargs):
-        super().__init__(**kwargs)
-        self.units, self.dropout = units, dropout
-
     def build(self, features_shape, present_shape=None, masks_shape=None, central_shape=None):
         self.names = sorted(features_shape)
         terms = len(self.names) + (central_shape is not None)
         equal = keras.initializers.Constant(1.0 / terms)
         # The branches in the order of their names, then the layer before.
         self.shares = self.add_weight(shape=(terms,), initializer=equal, name="shares")
-        self.projections = {}
-        for i, name in enumerate(self.names):
-            self.projections[name] = layers.Dense(self.units, dtype=self.dtype_policy, name=f"project_{i}")
-            self.projections[name].build((None, features_shape[name][-1]))
+        squeezed = {n: (None, features_shape[n][-1]) for n in self.names}
+        self.projections = build_projections(squeezed, self.units, dtype=self.dtype_policy)
         self.join = layers.Dense(self.units, activation="relu", dtype=self.dtype_policy, name="join")
         self.join.build((None, self.units))
         self.drop = layers.Dropout(self.dropout, dtype=self.dtype_policy, name="drop")
@@ -160,12 +156,6 @@ class CentralLayer(layers.Layer):
             terms.append(central)
         shares = ops.cast(self.shares, terms[0].dtype)
         return self.drop(self.join(sum(x * shares[i] for i, x in enumerate(terms))), training=training)
-
-    def compute_output_shape(self, features_shape, present_shape=None, masks_shape=None, central_shape=None):
-        return (next(iter(features_shape.values()))[0], self.units)
-
-    def get_config(self):
-        return {**super().get_config(), "units": self.units, "dropout": self.dropout}
 
 
 class CentralFusion:

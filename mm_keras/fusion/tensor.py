@@ -5,34 +5,30 @@ import itertools
 import keras
 from keras import layers, ops
 
+from mm_keras.fusion.joint import EmbeddingFusion
 from mm_keras.fusion.shared_space import build_projections
 from mm_keras.recipe.outer import bilinear_width, factor_size, tensor_width
 
 
-class _OuterFusion(layers.Layer):
-    level = "embeddings"
-
+class _OuterFusion(EmbeddingFusion):
     def __init__(self, units, dropout=0.0, size=0, **kwargs):
-        super().__init__(**kwargs)
-        self.units, self.dropout, self.size = units, dropout, size
-        self.join = layers.Dense(units, activation="relu", name="join")
-        self.drop = layers.Dropout(dropout, name="drop")
+        super().__init__(units, dropout, **kwargs)
+        self.size = size
 
     def build(self, embeddings_shape, present_shape=None):
-        self.names = sorted(embeddings_shape)
-        size = factor_size(self.kind, len(self.names), self.size)
-        self.projections = build_projections(embeddings_shape, size, "tanh")
-        self.join.build((None, self.count_products(len(self.names), size)))
+        count = len(embeddings_shape)
+        size = factor_size(self.kind, count, self.size)
+        self.join = layers.Dense(self.units, activation="relu", dtype=self.dtype_policy, name="join")
+        self.join.build((None, self.count_products(count, size)))
+        super().build(embeddings_shape, present_shape)
+        self.projections = build_projections(embeddings_shape, size, "tanh", dtype=self.dtype_policy)
 
     def call(self, embeddings, present=None, training=False):
         factors = [self.projections[name](embeddings[name]) for name in self.names]
         return self.drop(self.join(self._products(factors)), training=training)
 
-    def compute_output_shape(self, embeddings_shape, present_shape=None):
-        return (next(iter(embeddings_shape.values()))[0], self.units)
-
     def get_config(self):
-        return {**super().get_config(), "units": self.units, "dropout": self.dropout, "size": self.size}
+        return {**super().get_config(), "size": self.size}
 
 
 @keras.saving.register_keras_serializable("mm_keras")
@@ -127,7 +123,7 @@ class BilinearFusion(_OuterFusion):
 
 
 @keras.saving.register_keras_serializable("mm_keras")
-class LowRankFusion(layers.Layer):
+class LowRankFusion(EmbeddingFusion):
     """`TensorFusion` whose dense layer has a low rank, so that the product is never written out.
 
     `t_i = [tanh(P_i x_i + p_i); 1]` of `units + 1` numbers, joint embedding `relu(sum_r prod_i (F_i,r t_i) + b)`. It
@@ -156,22 +152,21 @@ class LowRankFusion(layers.Layer):
         the constant begin where the sum of products is 1, so that gradients pass through the product of many inputs.
     """
 
-    level = "embeddings"
-
     def __init__(self, units, dropout=0.0, rank=4, **kwargs):
-        super().__init__(**kwargs)
-        self.units, self.dropout, self.rank = units, dropout, rank
-        self.drop = layers.Dropout(dropout, name="drop")
+        super().__init__(units, dropout, **kwargs)
+        self.rank = rank
 
     def build(self, embeddings_shape, present_shape=None):
-        self.names = sorted(embeddings_shape)
-        self.projections = build_projections(embeddings_shape, self.units, "tanh")
+        super().build(embeddings_shape, present_shape)
+        own = {"dtype": self.dtype_policy}
+        self.projections = build_projections(embeddings_shape, self.units, "tanh", **own)
         constant = self.rank ** (-1.0 / len(self.names))
         # Dense layers of `rank * units` numbers: their bias is the weight of the constant one.
         self.factors = {}
         for i, name in enumerate(self.names):
+            start = keras.initializers.Constant(constant)
             self.factors[name] = layers.Dense(
-                self.rank * self.units, bias_initializer=keras.initializers.Constant(constant), name=f"factor_{i}"
+                self.rank * self.units, bias_initializer=start, name=f"factor_{i}", **own
             )
             self.factors[name].build((None, self.units))
         self.bias = self.add_weight(shape=(self.units,), initializer="zeros", name="bias")
@@ -184,8 +179,5 @@ class LowRankFusion(layers.Layer):
         x = ops.sum(ops.reshape(product, (-1, self.rank, self.units)), axis=1)
         return self.drop(ops.relu(x + ops.cast(self.bias, x.dtype)), training=training)
 
-    def compute_output_shape(self, embeddings_shape, present_shape=None):
-        return (next(iter(embeddings_shape.values()))[0], self.units)
-
     def get_config(self):
-        return {**super().get_config(), "units": self.units, "dropout": self.dropout, "rank": self.rank}
+        return {**super().get_config(), "rank": self.rank}

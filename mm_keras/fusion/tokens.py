@@ -3,16 +3,18 @@
 import keras
 from keras import layers, ops
 
-from mm_keras.fusion.attention import AttentionBlock, TokenSequences, check_heads, mean_of_heard
+from mm_keras.fusion.attention import AttentionBlock, TokenSequences, check_heads
+from mm_keras.fusion.joint import JointEmbedding
+from mm_keras.fusion.shared_space import mean_of_kept
 
 
-class _TokenFusion(layers.Layer):
+class _TokenFusion(JointEmbedding):
     level = "tokens"
 
     def __init__(self, units, dropout=0.0, num_heads=4, layers=2, **kwargs):
         check_heads(units, num_heads)
-        super().__init__(**kwargs)
-        self.units, self.dropout, self.num_heads, self.layers = units, dropout, num_heads, layers
+        super().__init__(units, dropout, **kwargs)
+        self.num_heads, self.layers = num_heads, layers
 
     def build(self, embeddings_shape, present_shape, tokens_shape, masks_shape):
         self.names = sorted(embeddings_shape)
@@ -41,12 +43,8 @@ class _TokenFusion(layers.Layer):
     def _kept(self, keep):
         return ops.concatenate([keep[name][:, 0:1] for name in self.names], axis=1)
 
-    def compute_output_shape(self, embeddings_shape, present_shape, tokens_shape, masks_shape):
-        return (next(iter(embeddings_shape.values()))[0], self.units)
-
     def get_config(self):
-        own = {name: getattr(self, name) for name in ("units", "dropout", "num_heads", "layers")}
-        return {**super().get_config(), **own}
+        return {**super().get_config(), "num_heads": self.num_heads, "layers": self.layers}
 
 
 @keras.saving.register_keras_serializable("mm_keras")
@@ -87,7 +85,7 @@ class TokenTransformerFusion(_TokenFusion):
             x = block(x, keep=keep_all, training=training)
         # Of the last block only the summaries are read, so only they ask.
         x = last(x[:, :count], x, keep_all, training=training)
-        return mean_of_heard(self.norm(x), self._kept(keep))
+        return mean_of_kept(self.norm(x), self._kept(keep))
 
 
 @keras.saving.register_keras_serializable("mm_keras")
@@ -213,7 +211,7 @@ class BottleneckFusion(_TokenFusion):
                 steps = x[name].shape[1]
                 x[name] = both[:, :steps]
                 made.append(both[:, steps:])
-            shared = mean_of_heard(ops.stack(made, axis=1), self._kept(keep))
+            shared = mean_of_kept(ops.stack(made, axis=1), self._kept(keep))
         # Of the last layer only the summaries are read, so only they ask.
         summaries = [
             self.blocks[f"{self.layers - 1}_{i}"](
@@ -221,7 +219,7 @@ class BottleneckFusion(_TokenFusion):
             )
             for i, n in enumerate(self.names)
         ]
-        return mean_of_heard(self.norm(ops.concatenate(summaries, axis=1)), self._kept(keep))
+        return mean_of_kept(self.norm(ops.concatenate(summaries, axis=1)), self._kept(keep))
 
     def get_config(self):
         return {**super().get_config(), "bottlenecks": self.bottlenecks}

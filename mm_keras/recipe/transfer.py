@@ -2,7 +2,6 @@
 
 from mm_keras.recipe.backbones import check_backbone
 from mm_keras.recipe.hub import check_hub
-from mm_keras.registry import ENCODER_OPTIONS
 
 # Encoders around a network trained elsewhere: the layer `backbone`, which has blocks.
 WITH_BACKBONE = {("image", "backbone"), ("image", "hub"), ("text", "hub")}
@@ -19,7 +18,7 @@ def check_transfer(spec):
     """
     encoder, kind = spec.encoder, (spec.kind, spec.encoder_kind)
     if kind == ("image", "backbone"):
-        check_backbone({**ENCODER_OPTIONS[kind], **encoder.options}, spec.channels, encoder.train)
+        check_backbone(spec.encoder_options, spec.channels, encoder.train)
     if kind[1] == "hub":
         check_hub(spec)
     if encoder.weights == "imagenet" and kind != ("image", "backbone"):

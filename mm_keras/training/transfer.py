@@ -2,6 +2,7 @@
 
 import importlib
 import warnings
+from http.client import HTTPException
 from pathlib import Path
 
 import keras
@@ -10,9 +11,10 @@ from mm_keras.encoders.backbones import make_network
 from mm_keras.encoders.blocks import split_blocks
 from mm_keras.encoders.pieces import PieceVectors
 from mm_keras.errors import RecipeError
+from mm_keras.extension import first_line
 from mm_keras.model import encoder_parts
 from mm_keras.recipe.hub import is_preset, read_part
-from mm_keras.registry import ENCODER_OPTIONS, nearest
+from mm_keras.registry import nearest
 from mm_keras.training.run import load_assets, load_run
 
 FILES = (".h5", ".keras")
@@ -196,7 +198,7 @@ def _load(name, spec, parts):
         return
     carried = _carried(parts)
     if source == "imagenet":
-        _copy(place, source, [_download(place, spec.encoder)], carried)
+        _copy(place, source, [_download(place, spec.encoder_options)], carried)
         return
     if _is_hub_preset(spec):
         _copy(place, source, [_preset_network(place, spec)], carried)
@@ -216,7 +218,7 @@ def _load(name, spec, parts):
     except (ValueError, OSError, KeyError, TypeError, UserWarning) as error:
         raise RecipeError(
             f"{place}: {source} does not fit {_called(spec)}, whose file is made with `include_top=False`: "
-            f"{_first_line(error)}"
+            f"{first_line(error)}"
         ) from None
     _copy(place, source, other, carried)
 
@@ -230,15 +232,17 @@ def _assets(name, folder):
     return load_assets(folder)
 
 
-def _download(place, encoder):
-    options = {**ENCODER_OPTIONS["image", "backbone"], **encoder.options}
+def _download(place, options):
     try:
         return make_network(options, weights="imagenet")
     except ValueError as error:
-        raise RecipeError(f"{place}: {options['name']} has no such published weights: {_first_line(error)}") from None
-    except Exception as error:  # Keras raises a bare Exception when a download fails
+        raise RecipeError(f"{place}: {options['name']} has no such published weights: {first_line(error)}") from None
+    except Exception as error:
+        # Keras raises a bare `Exception` when it is refused; a connection that breaks passes through as it is.
+        if type(error) is not Exception and not isinstance(error, OSError | HTTPException):
+            raise
         raise RecipeError(
-            f"{place}: the weights of {options['name']} could not be downloaded: {_first_line(error)}. "
+            f"{place}: the weights of {options['name']} could not be downloaded: {first_line(error)}. "
             "Without a network, give a file: weights: path/to/weights.h5"
         ) from None
 
@@ -251,7 +255,7 @@ def _preset_network(place, spec):
             warnings.simplefilter("error", UserWarning)
             return make(read_part(folder, "config"), folder / "model.weights.h5")
     except (ValueError, OSError, KeyError, TypeError, UserWarning) as error:
-        raise RecipeError(f"{place}: the preset {folder} cannot be read: {_first_line(error)}") from None
+        raise RecipeError(f"{place}: the preset {folder} cannot be read: {first_line(error)}") from None
 
 
 def _copy(place, source, others, parts):
@@ -269,9 +273,4 @@ def _copy(place, source, others, parts):
 
 
 def _called(spec):
-    options = {**ENCODER_OPTIONS.get((spec.kind, spec.encoder_kind), {}), **spec.encoder.options}
-    return options.get("name", f"the encoder {spec.encoder_kind!r}")
-
-
-def _first_line(error):
-    return str(error).strip().split("\n")[0].rstrip(".")
+    return spec.encoder_options.get("name", f"the encoder {spec.encoder_kind!r}")

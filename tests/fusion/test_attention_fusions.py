@@ -6,8 +6,9 @@ from by_hand import as_numpy, built, dense, normed, softmax, transformer_block
 
 from mm_keras.errors import RecipeError
 from mm_keras.fusion import build_fusion
-from mm_keras.fusion.attention import AttentionBlock, heard, masked_softmax
+from mm_keras.fusion.attention import AttentionBlock, masked_softmax
 from mm_keras.fusion.graph_attention import GraphAttention, GraphAttentionFusion
+from mm_keras.fusion.shared_space import kept_inputs
 from mm_keras.fusion.tokens import BottleneckFusion, CrossAttentionFusion, PerceiverFusion, TokenTransformerFusion
 from mm_keras.recipe import Fusion
 
@@ -165,7 +166,9 @@ def test_masked_softmax_is_the_softmax_of_the_kept():
 
 
 def test_who_is_heard():
-    np.testing.assert_array_equal(as_numpy(heard(PRESENT)), [[1, 1, 1], [1, 0, 1], [1, 1, 1], [0, 1, 1]])
+    kept = kept_inputs(PRESENT, sorted(PRESENT), EMBEDDINGS["a"])
+    np.testing.assert_array_equal(as_numpy(kept), [[1, 1, 1], [1, 0, 1], [1, 1, 1], [0, 1, 1]])
+    np.testing.assert_array_equal(as_numpy(kept_inputs(None, sorted(PRESENT), EMBEDDINGS["a"])), np.ones((4, 3)))
 
 
 def graph_numpy(graph, nodes, edges):

@@ -13,6 +13,7 @@ from mm_keras.fusion.decision import DecisionMean, DecisionProduct, DecisionWeig
 from mm_keras.fusion.gated import GatedFusion
 from mm_keras.fusion.self_attention import SelfAttentionFusion
 from mm_keras.recipe import Fusion
+from mm_keras.registry import FUSIONS
 
 RNG = np.random.default_rng(0)
 EMBEDDINGS = {"b": RNG.normal(size=(3, 5)).astype(np.float32), "a": RNG.normal(size=(3, 7)).astype(np.float32)}
@@ -164,6 +165,14 @@ def test_dropout_acts_in_training_alone(kind):
     rest = as_numpy(fusion(EMBEDDINGS, PRESENT))
     np.testing.assert_array_equal(rest, as_numpy(fusion(EMBEDDINGS, PRESENT)))
     assert (as_numpy(fusion(EMBEDDINGS, PRESENT, training=True)) != rest).any()
+
+
+@pytest.mark.parametrize("kind", [k for k in FUSIONS if fusion_level(Fusion(k)) == "embeddings"])
+def test_the_precision_of_a_fusion_is_that_of_all_its_parts(kind):
+    """As in a stored model of mixed precision, loaded where new layers are of float32."""
+    fusion = build_fusion(Fusion(kind, units=8), dtype="mixed_float16")
+    assert fusion(EMBEDDINGS, PRESENT).dtype == "float16"
+    assert {part.compute_dtype for part in fusion._flatten_layers()} == {"float16"}
 
 
 def test_the_recipe_reaches_the_layer():
