@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from mm_keras.errors import DataError
+from mm_keras.preprocessing.preprocessor import Preprocessor
 from mm_keras.preprocessing.statistics import as_float32, mean_and_deviation
 from mm_keras.preprocessing.text import TextPreprocessor
 from mm_keras.recipe import Graph, TensorInfo, Text
@@ -19,7 +20,7 @@ def entity_names(graph):
     return list(dict.fromkeys([*names, *(record["entity"] for record in graph["features"])]))
 
 
-class EntityPreprocessor:
+class EntityPreprocessor(Preprocessor):
     """Looks names up in a table; the empty name is missing, number 0, and so is, with an error, a name it lacks.
 
     Everything about the graph is learned from the graph alone, never from rows: ids, the sample of neighbours, means
@@ -37,13 +38,8 @@ class EntityPreprocessor:
             becomes of them.
     """
 
-    reads_files = False
-    row_wise = False
-
     def __init__(self, name, spec, state=None):
-        self.name, self.spec, self.state = name, spec, state or {}
-        self.raw_specs = {name: tf.TensorSpec([], tf.string)}
-        self.blank = {name: b""}
+        super().__init__(name, spec, state)
         self.vectors = None
         self._table = self._graph = None
 
@@ -143,12 +139,6 @@ class EntityPreprocessor:
             token_count=len(self.state.get("words", ())),
             vectors=self.vectors,
         )
-
-    def read(self, cell):
-        return {self.name: cell}
-
-    def decode(self, raw):
-        return raw[self.name]
 
     def finish(self, batch):
         """Batch: string `(batch,)` -> int32 `(batch, 1)`."""
