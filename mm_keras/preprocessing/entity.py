@@ -72,13 +72,12 @@ class EntityPreprocessor(Preprocessor):
         """
         if not any(cell != "" for cell in cells):
             raise DataError(f"input {self.name!r}: every training row is missing.")
-        triples, features = self.state["triples"], self.state["features"]
         self.state["vocabulary"] = ["", *entity_names(self.state)]
-        self.state["relations"] = list(dict.fromkeys(relation for _, relation, _ in triples))
+        self.state["relations"] = list(dict.fromkeys(relation for _, relation, _ in self.state["triples"]))
         self.state["neighbours"] = self._draw_neighbours()
         self.state |= {"mean": {}, "deviation": {}}
         for column in self.spec.numeric:
-            values = as_float32([np.nan if r[column] is None else r[column] for r in features])
+            values = self._numbers(column)
             values = values[np.isfinite(values)]
             if not len(values):
                 raise DataError(f"input {self.name!r}: no entity has a number in the column {column!r}.")
@@ -86,9 +85,13 @@ class EntityPreprocessor(Preprocessor):
             self.state["mean"][column], self.state["deviation"][column] = float(mean), float(deviation)
         if self.spec.text:
             learner = self._text()
-            learner.adapt([record[self.spec.text] for record in features])
+            learner.adapt([record[self.spec.text] for record in self.state["features"]])
             self.state["words"] = learner.state["vocabulary"]
         self._table = self._graph = None
+
+    def _numbers(self, column):
+        """Returns the numbers of one column of features, float64, NaN where there is none."""
+        return as_float32([np.nan if r[column] is None else r[column] for r in self.state["features"]])
 
     def _draw_neighbours(self):
         """Returns `[[relation id, entity id], ..]` of each entity: every edge both ways, a sample of too many."""
@@ -122,7 +125,7 @@ class EntityPreprocessor(Preprocessor):
         at = [ids[record["entity"]] for record in features]
         numbers = np.zeros((count, len(columns), 2), np.float32)
         for i, column in enumerate(columns):
-            values = as_float32([np.nan if r[column] is None else r[column] for r in features])
+            values = self._numbers(column)
             scaled = (values - self.state["mean"][column]) / self.state["deviation"][column]
             numbers[at, i, 0] = np.where(np.isfinite(scaled), scaled, 0.0)
             numbers[at, i, 1] = np.isfinite(scaled)
