@@ -8,7 +8,7 @@ from mm_keras.preprocessing.augmentation import filled, stream
 from mm_keras.preprocessing.augmentation.texts import compact
 
 
-def mix_batch(tensors, targets, weights, good, seed, infos, *, mixup=0.0, cutmix=0.0):
+def mix_batch(batch, good, seed, infos, *, mixup=0.0, cutmix=0.0):
     """Mixes each row of a batch with another; a share of `1 - own` of all its inputs comes from there.
 
     The partner is the next row of the batch that has the same inputs, so that an input is present in both or missing in
@@ -31,9 +31,7 @@ def mix_batch(tensors, targets, weights, good, seed, infos, *, mixup=0.0, cutmix
     that is absent (weight 0) has no say.
 
     Args:
-        tensors: `{input: model tensor (batch, ...)}`.
-        targets: `{key: float (batch, ...)}`.
-        weights: `{key: float (batch,)}`.
+        batch: `({input: model tensor (batch, ...)}, {key: target, float (batch, ...)}, {key: weight, float (batch,)})`.
         good: Bool `(batch,)`; the others are left alone.
         seed: Two int64.
         infos: `{input: TensorInfo}`.
@@ -49,15 +47,10 @@ def mix_batch(tensors, targets, weights, good, seed, infos, *, mixup=0.0, cutmix
         Differs: one share for all inputs, drawn for each row; the box lies inside the picture, so that its share is
         the one drawn.
     """
+    tensors, targets, weights = batch
     partner = _partners(tensors, good)
     rows = tf.shape(partner)[0]
-    draws = tf.random.stateless_uniform([rows], stream(seed, "which of both"))
-    # Of both, each row takes one; `cuts` is a Python bool where only one is on.
-    cuts = draws < 0.5 if mixup and cutmix else bool(cutmix)
-    own = _shares(rows, stream(seed, "share of mixup"), mixup) if mixup else None
-    if cutmix:
-        cut_own = _shares(rows, stream(seed, "share of cutmix"), cutmix)
-        own = cut_own if own is None else tf.where(cuts, cut_own, own)
+    own, cuts = _draw_shares(rows, seed, mixup, cutmix)
     mixed = {
         name: _mix_input(x, tf.gather(x, partner), own, cuts, stream(seed, name), infos[name])
         for name, x in tensors.items()
@@ -67,19 +60,7 @@ def mix_batch(tensors, targets, weights, good, seed, infos, *, mixup=0.0, cutmix
         whole &= tf.equal(filled(mixed[name]), filled(x))
     own = tf.where(whole, own, 1.0)
     tensors = {name: tf.where(_columns(whole, x), mixed[name], x) for name, x in tensors.items()}
-    mine = {k: w * own for k, w in weights.items()}
-    theirs = {k: tf.gather(w, partner) * (1.0 - own) for k, w in weights.items()}
-    total = {k: mine[k] + theirs[k] for k in weights}
-    shares = {k: tf.math.divide_no_nan(mine[k], total[k]) for k in weights}
-    targets = {
-        k: tf.where(
-            _columns(total[k] > 0.0, y),
-            _blend(y, tf.gather(y, partner), shares[k]),
-            y,
-        )
-        for k, y in targets.items()
-    }
-    return tensors, targets, total
+    return tensors, *_mix_labels(targets, weights, partner, own)
 
 
 def check_mixing(infos, targets):
@@ -114,6 +95,29 @@ def _partners(tensors, good):
     steps = tf.math.floormod(at[None] - at[:, None] - 1, rows)  # 0 is the next row, the last is the row itself
     nearest = tf.argmin(tf.where(same, steps, rows), axis=1, output_type=tf.int32)
     return tf.where(good, nearest, at)
+
+
+def _draw_shares(rows, seed, mixup, cutmix):
+    """Returns `(own (rows,), which rows are cut)`; the second is a Python bool where only one of both is on."""
+    own = _shares(rows, stream(seed, "share of mixup"), mixup) if mixup else None
+    if not cutmix:
+        return own, False
+    cut_own = _shares(rows, stream(seed, "share of cutmix"), cutmix)
+    if not mixup:
+        return cut_own, True
+    cuts = tf.random.stateless_uniform([rows], stream(seed, "which of both")) < 0.5
+    return tf.where(cuts, cut_own, own), cuts
+
+
+def _mix_labels(targets, weights, partner, own):
+    """Returns `(targets, weights)`, mixed."""
+    mixed, total = {}, {}
+    for key, target in targets.items():
+        mine, theirs = weights[key] * own, tf.gather(weights[key], partner) * (1.0 - own)
+        total[key] = mine + theirs
+        blend = _blend(target, tf.gather(target, partner), tf.math.divide_no_nan(mine, total[key]))
+        mixed[key] = tf.where(_columns(total[key] > 0.0, target), blend, target)
+    return mixed, total
 
 
 def _shares(rows, seed, alpha):

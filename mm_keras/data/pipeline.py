@@ -1,6 +1,7 @@
 """The one tf.data chain: shuffle row numbers, read and decode in parallel, batch, finish the batch, prefetch."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
@@ -12,20 +13,30 @@ from mm_keras.preprocessing.augmentation import keep_presence, stream
 PLAIN = tf.autograph.experimental.do_not_convert
 
 
-def make_dataset(
-    preprocessors,
-    rows,
-    *,
-    batch_size,
-    targets=None,
-    weights=None,
-    epochs=None,
-    shuffle=True,
-    mixup=0.0,
-    cutmix=0.0,
-    seed=0,
-    cache_bytes=0,
-):
+@dataclass(frozen=True)
+class Epochs:
+    """The passes of a training: augmented, shuffled, and rows mixed.
+
+    Args:
+        numbers: A `range` of epoch numbers, one pass for each.
+        seed: Of order, augmentation and mixing; all depend on it, the epoch and a row's place in that order alone.
+        shuffle: Whether each pass has an order of its own. Defaults to `True`.
+        mixup: Alpha of `mix_batch`, for rows with labels. Defaults to `0.0`, off.
+        cutmix: As `mixup`. Defaults to `0.0`.
+    """
+
+    numbers: range
+    seed: int = 0
+    shuffle: bool = True
+    mixup: float = 0.0
+    cutmix: float = 0.0
+
+    def key(self, epoch):
+        """Returns the seed of one epoch: two int64."""
+        return tf.stack([tf.constant(self.seed, tf.int64), epoch])
+
+
+def make_dataset(preprocessors, rows, *, batch_size, labels=None, epochs=None, cache_bytes=0):
     """Streams the rows as batches of model tensors.
 
     All epochs are one dataset, since each new iterator costs as much as several steps of a small model.
@@ -34,14 +45,8 @@ def make_dataset(
         preprocessors: `{input: preprocessor}`, adapted.
         rows: A `Rows`; only file names and small cells are in memory.
         batch_size: Rows in a batch; the last may have fewer.
-        targets: `{key: array (rows, ...)}` for the loss, or `None`.
-        weights: `{key: array (rows,)}` of loss weights, with the keys of `targets`.
-        epochs: A `range` of epoch numbers to train: one augmented pass for each, rows mixed as `mixup` and `cutmix`
-            say. `None` is one pass in order, as the rows are.
-        shuffle: Whether each of the `epochs` has an order of its own. Defaults to `True`.
-        mixup: Alpha of `mix_batch`, for rows with targets. Defaults to `0.0`, off.
-        cutmix: As `mixup`. Defaults to `0.0`.
-        seed: Of order and augmentation; both depend on it, the epoch and a row's place in that order alone.
+        labels: `({key: target (rows, ...)}, {key: weight (rows,)})` for the loss, arrays, or `None`.
+        epochs: The `Epochs` of a training. `None` is one pass in order, as the rows are.
         cache_bytes: Files are decoded once and kept when all of them, decoded, take no more than this; else they are
             read anew in every pass.
 
@@ -51,33 +56,50 @@ def make_dataset(
         with a warning in the log; a blank row of number -1 and weight 0 takes the place, so that the count of steps
         stays known.
     """
-    count, training = len(rows), epochs is not None
-    files = {n: p for n, p in preprocessors.items() if p.row_wise}
     cells = {n: _constants(rows.cells[n]) for n in preprocessors}
-    mixes = training and targets is not None and (mixup or cutmix)
+    finish_batch = _finisher(preprocessors, cells, labels, epochs)
+    one_pass = _one_pass(preprocessors, cells, len(rows), batch_size, epochs, cache_bytes)
+    if epochs is None:
+        batches = one_pass(tf.constant(0, tf.int64))
+    else:
+        batches = tf.data.Dataset.range(epochs.numbers.start, epochs.numbers.stop).flat_map(one_pass)
+        steps = len(epochs.numbers) * math.ceil(len(rows) / batch_size)
+        batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
+    return batches.map(finish_batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def _finisher(preprocessors, cells, labels, epochs):
+    """Returns the function of `(epoch, row numbers, {input: decoded})` that gives a batch of the dataset."""
+    mixes = epochs is not None and labels is not None and (epochs.mixup or epochs.cutmix)
     if mixes:
         infos = {n: p.tensor for n, p in preprocessors.items()}
-        check_mixing(infos, targets)
-    extra = None if targets is None else tuple({k: tf.constant(v) for k, v in d.items()} for d in (targets, weights))
+        check_mixing(infos, labels[0])
+    extra = None if labels is None else tuple({k: tf.constant(v) for k, v in d.items()} for d in labels)
 
     @PLAIN
     def finish_batch(epoch, i, decoded):
-        at, tensors = tf.maximum(i, 0), {}
-        key = tf.random.fold_in(tf.stack([tf.constant(seed, tf.int64), epoch]), at[0])
+        at = tf.maximum(i, 0)
+        key = None if epochs is None else tf.random.fold_in(epochs.key(epoch), at[0])
+        tensors = {}
         for name, p in preprocessors.items():
-            batch = decoded[name] if name in files else p.decode(p.read(_gather(cells[name], at)))
-            own = stream(key, name)
-            batch = _augmented(p, "augment", batch, own) if training else batch
-            batch = p.finish(batch)
-            tensors[name] = _augmented(p, "augment_finished", batch, own) if training else batch
-        if targets is None:
+            values = decoded[name] if p.row_wise else p.decode(p.read(_gather(cells[name], at)))
+            tensors[name] = p.finish(values) if key is None else _finish_augmented(p, values, stream(key, name))
+        if extra is None:
             return tensors, i
+        targets, weights = (_gather(part, at) for part in extra)
         whole = tf.cast(i >= 0, tf.float32)
-        batch = tensors, _gather(extra[0], at), {k: v * whole for k, v in _gather(extra[1], at).items()}
+        batch = tensors, targets, {k: v * whole for k, v in weights.items()}
         if mixes:
-            batch = mix_batch(*batch, i >= 0, stream(key, "mixing of rows"), infos, mixup=mixup, cutmix=cutmix)
+            own = stream(key, "mixing of rows")
+            batch = mix_batch(batch, i >= 0, own, infos, mixup=epochs.mixup, cutmix=epochs.cutmix)
         return batch
 
+    return finish_batch
+
+
+def _one_pass(preprocessors, cells, count, batch_size, epochs, cache_bytes):
+    """Returns the function of an epoch that gives the dataset of its `(epoch, row numbers, {input: decoded})`."""
+    files = {n: p for n, p in preprocessors.items() if p.row_wise}
     decoded_bytes = 4 * count * sum(math.prod(p.decoded_shape) for p in files.values())
     in_memory = not files or decoded_bytes <= cache_bytes
     if in_memory:
@@ -86,20 +108,15 @@ def make_dataset(
     @PLAIN
     def one_pass(epoch):
         order = tf.data.Dataset.range(count)
-        if training and shuffle:
-            order = order.map(lambda i: _shuffled(i, count, seed, epoch))
+        if epochs is not None and epochs.shuffle:
+            order = order.map(lambda i: _shuffled(i, count, epochs.key(epoch)))
         if in_memory:
             batches = order.batch(batch_size).map(lambda i: (tf.where(tf.gather(good, i), i, -1), _gather(kept, i)))
         else:
             batches = _decoded(order, files, cells, count).batch(batch_size)
         return batches.map(lambda i, decoded: (epoch, i, decoded))
 
-    if training:
-        batches = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(one_pass)
-        batches = batches.apply(tf.data.experimental.assert_cardinality(len(epochs) * math.ceil(count / batch_size)))
-    else:
-        batches = one_pass(tf.constant(0, tf.int64))
-    return batches.map(finish_batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    return one_pass
 
 
 def _decoded(order, files, cells, count):
@@ -128,10 +145,14 @@ def _decode_all(files, cells, count):
         return tf.constant(good), {n: tf.constant(v) for n, v in kept.items()}
 
 
-def _shuffled(i, count, seed, epoch):
+def _shuffled(i, count, key):
     """A permutation keyed by seed and epoch: no buffer, and any epoch can be replayed on its own."""
-    key = tf.stack([tf.constant(seed, tf.int64), epoch])
     return tf.random.experimental.index_shuffle(i, seed=key, max_index=tf.constant(count - 1, tf.int64))
+
+
+def _finish_augmented(preprocessor, batch, key):
+    batch = preprocessor.finish(_augmented(preprocessor, "augment", batch, key))
+    return _augmented(preprocessor, "augment_finished", batch, key)
 
 
 def _augmented(preprocessor, method, batch, key):

@@ -3,6 +3,7 @@
 import numpy as np
 from sklearn.model_selection import train_test_split
 
+from mm_keras.data.tables import as_text
 from mm_keras.errors import DataError
 
 WORDS = {
@@ -11,6 +12,32 @@ WORDS = {
     "test": ("test", "testing"),
 }
 NAMES = {word: split for split, words in WORDS.items() for word in words}
+
+
+def read_splits(manifest, tasks, labels, shares, seed):
+    """Returns string array `(rows,)`: the column `split`, or a draw in its place; empty of bad rows.
+
+    Args:
+        manifest: A `Manifest`.
+        tasks: `{name: task}` of a recipe; the classes of the first classification stay in proportion.
+        labels: As `read_labels` returns them. Without any, all rows are test rows.
+        shares: As `draw_splits` takes them; `None` makes all of them test rows when there is no column.
+        seed: Of the draw.
+    """
+    table, bad = manifest.table, manifest.quarantine.bad
+    if not labels or (shares is None and "split" not in table):
+        return np.full(len(table), "test", dtype=object)
+    if "split" in table:
+        given = as_text(table["split"])
+        unknown = np.flatnonzero([s.lower() not in NAMES for s in given] & ((given != "") | ~bad))
+        manifest.quarantine.add(unknown, "split", given[unknown], f"split must be one of {sorted(NAMES)}")
+        return np.array([NAMES.get(s.lower(), "") for s in given], dtype=object)
+    good = np.flatnonzero(~bad)
+    splits = np.full(len(table), "", dtype=object)
+    classes = next((labels[t][good] for t, s in tasks.items() if s.kind == "classification"), None)
+    groups = as_text(table["group"])[good] if "group" in table else None
+    splits[good] = draw_splits(len(good), shares, seed, classes, groups) if len(good) else []
+    return splits
 
 
 def draw_splits(count, shares, seed, labels=None, groups=None):

@@ -2,7 +2,9 @@
 
 import csv
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -130,6 +132,11 @@ def _text(value):
     return str(value)
 
 
+def is_blank(value):
+    """Whether a cell is empty, as text or as `None` or NaN."""
+    return not isinstance(value, list | tuple | np.ndarray) and as_text([value])[0] == ""
+
+
 def as_numbers(column):
     """Returns `(float64 array, bool array of cells that are no finite number)`; empty cells and `nan` are NaN, not bad.
 
@@ -151,3 +158,36 @@ def _number(text):
         return float(text or "nan") if "_" not in text else None
     except ValueError:
         return None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A table of examples while it is read; `owner` is what messages call the part of the recipe that asks.
+
+    Args:
+        name: What messages call it.
+        table: A DataFrame.
+        root: Folder that its paths are relative to.
+        quarantine: The `Quarantine` for what is wrong with its rows.
+    """
+
+    name: str
+    table: pd.DataFrame
+    root: Path
+    quarantine: Any
+
+    def column(self, column, owner):
+        """Returns a column, a Series."""
+        return column_of(self.table, column, owner, self.name)
+
+    def texts(self, column, owner):
+        """Returns a column as `as_text` does."""
+        return as_text(self.column(column, owner))
+
+    def numbers(self, column, owner, dtype=np.float64):
+        """Returns a column as floats, NaN where a cell is empty or, with a fault, no finite number."""
+        values = self.column(column, owner)
+        numbers, bad = as_numbers(values)
+        rows = np.flatnonzero(bad)
+        self.quarantine.add(rows, column, [values.iloc[r] for r in rows], "not a finite number")
+        return np.where(bad, np.nan, numbers).astype(dtype)

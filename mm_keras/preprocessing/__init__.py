@@ -1,6 +1,6 @@
 """Raw value -> model tensor, in TensorFlow graph ops only, the same code in tf.data and in the served model.
 
-Every preprocessor has the same face. `name` and `spec` come from the recipe; then:
+Every preprocessor has the same face; `Preprocessor` holds what most share. `name` and `spec` are the recipe's; then:
 
 - `raw_specs`: `{field: tf.TensorSpec}` of one example's raw values, the served signature without its batch axis;
 - `blank`: `{field: value}` that means missing; its model tensor is all zeros;

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from mm_keras.preprocessing.augmentation import sounds, stream
 from mm_keras.preprocessing.image import read_file
+from mm_keras.preprocessing.preprocessor import Preprocessor
 from mm_keras.preprocessing.wav import decode_wav, resample
 from mm_keras.recipe import TensorInfo
 
@@ -25,7 +26,7 @@ FLOOR = 1e-2
 MOST_CLIPS = 512
 
 
-class AudioPreprocessor:
+class AudioPreprocessor(Preprocessor):
     """Reads, mixes to mono, resamples, cuts or pads, takes the log-mel spectrogram, and standardises each band.
 
     A frame of the model tensor is `(log(1 + mel / FLOOR) / 10 - mean) / deviation`, and exactly zero where it is
@@ -42,9 +43,7 @@ class AudioPreprocessor:
     row_wise = True
 
     def __init__(self, name, spec, state=None):
-        self.name, self.spec, self.state = name, spec, state or {}
-        self.raw_specs = {name: tf.TensorSpec([], tf.string)}
-        self.blank = {name: b""}
+        super().__init__(name, spec, state)
         self.samples = round(spec.seconds * spec.sampling_rate)
         self.window = max(round(spec.window_ms * spec.sampling_rate / 1000), 1)
         self.hop = max(round(spec.hop_ms * spec.sampling_rate / 1000), 1)

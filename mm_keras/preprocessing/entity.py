@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from mm_keras.errors import DataError
+from mm_keras.preprocessing.preprocessor import Preprocessor
 from mm_keras.preprocessing.statistics import as_float32, mean_and_deviation
 from mm_keras.preprocessing.text import TextPreprocessor
 from mm_keras.recipe import Graph, TensorInfo, Text
@@ -19,7 +20,7 @@ def entity_names(graph):
     return list(dict.fromkeys([*names, *(record["entity"] for record in graph["features"])]))
 
 
-class EntityPreprocessor:
+class EntityPreprocessor(Preprocessor):
     """Looks names up in a table; the empty name is missing, number 0, and so is, with an error, a name it lacks.
 
     Everything about the graph is learned from the graph alone, never from rows: ids, the sample of neighbours, means
@@ -37,13 +38,8 @@ class EntityPreprocessor:
             becomes of them.
     """
 
-    reads_files = False
-    row_wise = False
-
     def __init__(self, name, spec, state=None):
-        self.name, self.spec, self.state = name, spec, state or {}
-        self.raw_specs = {name: tf.TensorSpec([], tf.string)}
-        self.blank = {name: b""}
+        super().__init__(name, spec, state)
         self.vectors = None
         self._table = self._graph = None
 
@@ -76,13 +72,12 @@ class EntityPreprocessor:
         """
         if not any(cell != "" for cell in cells):
             raise DataError(f"input {self.name!r}: every training row is missing.")
-        triples, features = self.state["triples"], self.state["features"]
         self.state["vocabulary"] = ["", *entity_names(self.state)]
-        self.state["relations"] = list(dict.fromkeys(relation for _, relation, _ in triples))
+        self.state["relations"] = list(dict.fromkeys(relation for _, relation, _ in self.state["triples"]))
         self.state["neighbours"] = self._draw_neighbours()
         self.state |= {"mean": {}, "deviation": {}}
         for column in self.spec.numeric:
-            values = as_float32([np.nan if r[column] is None else r[column] for r in features])
+            values = self._numbers(column)
             values = values[np.isfinite(values)]
             if not len(values):
                 raise DataError(f"input {self.name!r}: no entity has a number in the column {column!r}.")
@@ -90,9 +85,13 @@ class EntityPreprocessor:
             self.state["mean"][column], self.state["deviation"][column] = float(mean), float(deviation)
         if self.spec.text:
             learner = self._text()
-            learner.adapt([record[self.spec.text] for record in features])
+            learner.adapt([record[self.spec.text] for record in self.state["features"]])
             self.state["words"] = learner.state["vocabulary"]
         self._table = self._graph = None
+
+    def _numbers(self, column):
+        """Returns the numbers of one column of features, float64, NaN where there is none."""
+        return as_float32([np.nan if r[column] is None else r[column] for r in self.state["features"]])
 
     def _draw_neighbours(self):
         """Returns `[[relation id, entity id], ..]` of each entity: every edge both ways, a sample of too many."""
@@ -126,7 +125,7 @@ class EntityPreprocessor:
         at = [ids[record["entity"]] for record in features]
         numbers = np.zeros((count, len(columns), 2), np.float32)
         for i, column in enumerate(columns):
-            values = as_float32([np.nan if r[column] is None else r[column] for r in features])
+            values = self._numbers(column)
             scaled = (values - self.state["mean"][column]) / self.state["deviation"][column]
             numbers[at, i, 0] = np.where(np.isfinite(scaled), scaled, 0.0)
             numbers[at, i, 1] = np.isfinite(scaled)
@@ -143,12 +142,6 @@ class EntityPreprocessor:
             token_count=len(self.state.get("words", ())),
             vectors=self.vectors,
         )
-
-    def read(self, cell):
-        return {self.name: cell}
-
-    def decode(self, raw):
-        return raw[self.name]
 
     def finish(self, batch):
         """Batch: string `(batch,)` -> int32 `(batch, 1)`."""

@@ -7,11 +7,12 @@ import tensorflow as tf
 
 from mm_keras.preprocessing.augmentation import pictures, stream
 from mm_keras.preprocessing.picture import decode_color, decode_rgba
+from mm_keras.preprocessing.preprocessor import Preprocessor
 from mm_keras.recipe import TensorInfo
 from mm_keras.recipe.hub import is_preset, read_part
 
 
-class ImagePreprocessor:
+class ImagePreprocessor(Preprocessor):
     """Decodes, composites, resizes and scales pictures.
 
     Args:
@@ -23,19 +24,10 @@ class ImagePreprocessor:
     reads_files = True
     row_wise = True
 
-    def __init__(self, name, spec, state=None):
-        self.name, self.spec, self.state = name, spec, state or {}
-        self.raw_specs = {name: tf.TensorSpec([], tf.string)}
-        self.blank = {name: b""}
-
     @property
     def tensor(self):
         network = json.dumps(self.state["network"]) if "network" in self.state else ""
         return TensorInfo(shape=(*self.spec.size, self.spec.channels), network=network)
-
-    @property
-    def decoded_shape(self):
-        return self.tensor.shape
 
     def adapt(self, cells):
         """Nothing to learn of the cells; of a KerasHub preset, its network and the scale of its pixels."""
@@ -55,9 +47,6 @@ class ImagePreprocessor:
             lambda: self._pixels(contents),
         )
         return tf.ensure_shape(pixels, shape)
-
-    def finish(self, batch):
-        return batch
 
     def _pixels(self, contents):
         if self.spec.channels == 4:
@@ -97,6 +86,12 @@ class ImagePreprocessor:
         """Returns uint8 `(height, width, 3 or 4)` for a person to look at."""
         pixels = np.clip(np.rint(np.asarray(tensor) * 255), 0, 255).astype(np.uint8)
         return np.repeat(pixels, 3, -1) if pixels.shape[-1] == 1 else pixels
+
+    def draw_filled(self, tensors):
+        """Returns `draw` of each of several pictures `(n, height, width, channels)`, black ones at the end left out."""
+        tensors = np.asarray(tensors)
+        count = int(np.flatnonzero(tensors.any(axis=(1, 2, 3))).max(initial=-1)) + 1
+        return np.stack([self.draw(tensor) for tensor in tensors[: max(count, 1)]])
 
 
 def _pixel_scale(folder):

@@ -9,6 +9,13 @@ def as_float32(cells):
         return np.asarray(cells).astype(np.float32).astype(np.float64)
 
 
+def finite_rows(cells):
+    """Returns float64 `(n, features)` of `(.., features)`: what holds no NaN and, in float32 precision, no infinity."""
+    with np.errstate(over="ignore"):
+        cells = np.asarray(cells, np.float32)
+    return cells[np.isfinite(cells).all(axis=-1)].astype(np.float64)  # the padding of sequences needs no float64
+
+
 def mean_and_deviation(values):
     """Returns the float64 mean and standard deviation over the first axis.
 

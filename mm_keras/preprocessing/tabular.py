@@ -6,11 +6,12 @@ import numpy as np
 import tensorflow as tf
 
 from mm_keras.preprocessing.augmentation import cells, stream
+from mm_keras.preprocessing.preprocessor import Preprocessor
 from mm_keras.preprocessing.statistics import as_float32, mean_and_deviation, quantile_edges
 from mm_keras.recipe import TensorInfo
 
 
-class TabularPreprocessor:
+class TabularPreprocessor(Preprocessor):
     """Standardises numbers and one-hot encodes categories.
 
     A number becomes `[(x - mean) / deviation, 1]`, a missing one `[0, 0]`. A category becomes its one-hot vector,
@@ -24,17 +25,20 @@ class TabularPreprocessor:
             `"bins": {column: edges}`, standardised, where the encoder asks for numbers in pieces.
     """
 
-    reads_files = False
-    row_wise = False
-
     def __init__(self, name, spec, state=None):
-        self.name, self.spec, self.state = name, spec, state or {}
+        super().__init__(name, spec, state)
         fields = spec.fields()
         self.numeric = [fields[c] for c in spec.numeric]
         self.categorical = [fields[c] for c in spec.categorical]
-        self.raw_specs = {f: tf.TensorSpec([], tf.float32) for f in self.numeric}
-        self.raw_specs |= {f: tf.TensorSpec([], tf.string) for f in self.categorical}
-        self.blank = {f: np.float32("nan") for f in self.numeric} | {f: b"" for f in self.categorical}
+
+    @property
+    def raw_specs(self):
+        numbers = {f: tf.TensorSpec([], tf.float32) for f in self.numeric}
+        return numbers | {f: tf.TensorSpec([], tf.string) for f in self.categorical}
+
+    @property
+    def blank(self):
+        return {f: np.float32("nan") for f in self.numeric} | {f: b"" for f in self.categorical}
 
     @property
     def tensor(self):

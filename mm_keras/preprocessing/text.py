@@ -12,6 +12,7 @@ from tensorflow_text.tools.wordpiece_vocab import bert_vocab_from_dataset
 
 from mm_keras.errors import DataError
 from mm_keras.preprocessing.augmentation import stream, texts
+from mm_keras.preprocessing.preprocessor import Preprocessor
 from mm_keras.preprocessing.word_vectors import read_word_vectors
 from mm_keras.recipe import TensorInfo
 from mm_keras.recipe.hub import is_preset, read_part, read_vocabulary
@@ -19,7 +20,7 @@ from mm_keras.recipe.hub import is_preset, read_part, read_vocabulary
 PAD, UNKNOWN = "[PAD]", "[UNK]"
 
 
-class TextPreprocessor:
+class TextPreprocessor(Preprocessor):
     """Lower-cases, strips accents (NFD), splits at spaces, punctuation and CJK characters, then into WordPieces.
 
     With `tokens="bytes"` nothing of this: each byte of the UTF-8 is its value plus 1, so that only padding is 0. A text
@@ -38,13 +39,8 @@ class TextPreprocessor:
         Song et al. 2021, arXiv:2012.15524 (the tokenizer); Schuster and Nakajima 2012 (WordPiece).
     """
 
-    reads_files = False
-    row_wise = False
-
     def __init__(self, name, spec, state=None):
-        self.name, self.spec, self.state = name, spec, state or {}
-        self.raw_specs = {name: tf.TensorSpec([], tf.string)}
-        self.blank = {name: b""}
+        super().__init__(name, spec, state)
         self._tokenizer = None
         self.word_vectors = None
 
@@ -143,12 +139,6 @@ class TextPreprocessor:
 
     def _clean(self, texts):
         return tf.strings.regex_replace(texts, self.spec.remove, "") if self.spec.remove else texts
-
-    def read(self, cell):
-        return {self.name: cell}
-
-    def decode(self, raw):
-        return raw[self.name]
 
     def finish(self, batch):
         """Batch: string `(batch,)` -> int32 `(batch, length)`; 0 pads."""

@@ -5,11 +5,12 @@ import tensorflow as tf
 
 from mm_keras.errors import DataError
 from mm_keras.preprocessing.augmentation import cells, stream
-from mm_keras.preprocessing.statistics import as_float32, mean_and_deviation
+from mm_keras.preprocessing.preprocessor import Preprocessor
+from mm_keras.preprocessing.statistics import finite_rows, mean_and_deviation
 from mm_keras.recipe import TensorInfo
 
 
-class VectorPreprocessor:
+class VectorPreprocessor(Preprocessor):
     """Standardises each feature with the training rows' mean and deviation.
 
     A row whose features are all NaN is missing and becomes zeros; a row with some NaN is bad. A constant feature
@@ -20,12 +21,6 @@ class VectorPreprocessor:
         spec: A `recipe.Vector`.
         state: `{"columns": [...], "mean": [...], "deviation": [...]}`, as `adapt` leaves it.
     """
-
-    reads_files = False
-    row_wise = False
-
-    def __init__(self, name, spec, state=None):
-        self.name, self.spec, self.state = name, spec, state or {}
 
     @property
     def raw_specs(self):
@@ -40,29 +35,20 @@ class VectorPreprocessor:
         return TensorInfo(shape=(len(self.state["mean"]),))
 
     def adapt(self, cells):
-        """Learns mean and deviation from a float array `(rows, features)`.
+        """Learns mean and deviation from a float array `(rows, features)`, or `(rows, steps, features)` of sequences.
 
         Raises:
             DataError: When every row is missing.
         """
-        values = as_float32(cells)
-        values = values[np.isfinite(values).all(axis=1)]
+        values = finite_rows(cells)
         if not len(values):
             raise DataError(f"input {self.name!r}: every training row is missing.")
         mean, deviation = mean_and_deviation(values)
         self.state |= {"mean": mean.tolist(), "deviation": deviation.tolist()}
 
-    def read(self, cell):
-        return {self.name: cell}
-
-    def decode(self, raw):
-        return raw[self.name]
-
     def finish(self, batch):
         """Batch: float32 `(batch, features)` -> the same shape, standardised."""
-        scaled = self._scaled(batch)
-        whole = tf.reduce_all(tf.math.is_finite(scaled), axis=1, keepdims=True)
-        return tf.where(whole, scaled, 0.0)
+        return self._standardised(batch)[0]
 
     def augment_finished(self, batch, seed):
         """Batch in training: features get noise, as the recipe says."""
@@ -70,8 +56,17 @@ class VectorPreprocessor:
 
     def check(self, raw):
         """False for a row that holds both numbers and NaN, or a number that is infinite or is once standardised."""
-        finite = tf.math.is_finite(self._scaled(raw[self.name]))
-        return tf.reduce_all(finite, axis=1) | tf.reduce_all(tf.math.is_nan(raw[self.name]), axis=1)
+        return self._is_whole_or_missing(raw[self.name])
+
+    def _is_whole_or_missing(self, batch):
+        finite = tf.math.is_finite(self._scaled(batch))
+        return tf.reduce_all(finite, axis=-1) | tf.reduce_all(tf.math.is_nan(batch), axis=-1)
+
+    def _standardised(self, batch):
+        """Returns `(batch standardised, bool (.., 1): are all features there)`, zeros where they are not."""
+        scaled = self._scaled(batch)
+        whole = tf.reduce_all(tf.math.is_finite(scaled), axis=-1, keepdims=True)
+        return tf.where(whole, scaled, 0.0), whole
 
     def _scaled(self, batch):
         mean, deviation = (tf.constant(self.state[k], tf.float32) for k in ("mean", "deviation"))

@@ -1,10 +1,10 @@
 """An animated GIF, or frames one by one -> float32 pixels in [0, 1] of the frames that the model sees."""
 
-import numpy as np
 import tensorflow as tf
 
 from mm_keras.preprocessing.image import ImagePreprocessor, read_file
 from mm_keras.preprocessing.picture import MAX_PIXELS, check_size
+from mm_keras.preprocessing.preprocessor import Preprocessor
 from mm_keras.recipe import Image, TensorInfo
 
 # Of all frames of a GIF together, which its decoder holds at once: 400 MB.
@@ -12,7 +12,7 @@ MAX_CLIP_PIXELS = 2 * MAX_PIXELS
 BLACK = 1 / 255
 
 
-class VideoPreprocessor:
+class VideoPreprocessor(Preprocessor):
     """Takes frames evenly from a video, resizes and scales them.
 
     A value is a list of strings: the bytes of one animated GIF, or of each frame in order (of a GIF among several, the
@@ -29,20 +29,18 @@ class VideoPreprocessor:
     row_wise = True
 
     def __init__(self, name, spec, state=None):
-        self.name, self.spec, self.state = name, spec, state or {}
+        super().__init__(name, spec, state)
         fields = {k: getattr(spec, k) for k in ("size", "channels", "resize", "background")}
         self.single = ImagePreprocessor(name, Image(**fields))
         self.parts = spec.frames
-        self.raw_specs = {name: tf.TensorSpec([None], tf.string)}
-        self.blank = {name: b""}
 
     @property
     def tensor(self):
         return TensorInfo(shape=(self.spec.frames, *self.spec.size, self.spec.channels))
 
     @property
-    def decoded_shape(self):
-        return self.tensor.shape
+    def raw_specs(self):
+        return {self.name: tf.TensorSpec([None], tf.string)}
 
     def adapt(self, cells):
         """Nothing to learn."""
@@ -63,9 +61,6 @@ class VideoPreprocessor:
         frames = tf.where(black & ~tf.reduce_all(black), BLACK, frames)
         missing = self.spec.frames - tf.shape(frames)[0]
         return tf.ensure_shape(tf.pad(frames, [[0, missing], [0, 0], [0, 0], [0, 0]]), self.tensor.shape)
-
-    def finish(self, batch):
-        return batch
 
     def _one(self, contents):
         is_gif = tf.equal(tf.strings.substr(contents, 0, 4), b"GIF8")
@@ -95,9 +90,7 @@ class VideoPreprocessor:
 
     def draw(self, tensor):
         """Returns uint8 `(frames, height, width, 3)` of the frames there are, for a person to look at."""
-        frames = np.asarray(tensor)
-        count = int(np.flatnonzero(frames.any(axis=(1, 2, 3))).max(initial=-1)) + 1
-        return np.stack([self.single.draw(frame) for frame in frames[: max(count, 1)]])
+        return self.single.draw_filled(tensor)
 
 
 def _is_no_film(contents):

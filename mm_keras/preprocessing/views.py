@@ -2,14 +2,14 @@
 
 from dataclasses import replace
 
-import numpy as np
 import tensorflow as tf
 
 from mm_keras.preprocessing.augmentation import keep_presence
 from mm_keras.preprocessing.image import ImagePreprocessor
+from mm_keras.preprocessing.preprocessor import Preprocessor
 
 
-class ViewsPreprocessor:
+class ViewsPreprocessor(Preprocessor):
     """Prepares each view as `ImagePreprocessor` does one picture. One bad view makes the whole value bad.
 
     Args:
@@ -22,11 +22,9 @@ class ViewsPreprocessor:
     row_wise = True
 
     def __init__(self, name, spec, state=None):
-        self.name, self.spec = name, spec
-        self.single = ImagePreprocessor(name, spec.model_copy(update={"views": None}), state)
+        self.single = ImagePreprocessor(name, spec.model_copy(update={"views": None}))
+        super().__init__(name, spec, state)
         self.parts = spec.views
-        self.raw_specs = {name: tf.TensorSpec([spec.views], tf.string)}
-        self.blank = {name: b""}
 
     @property
     def state(self):
@@ -41,8 +39,8 @@ class ViewsPreprocessor:
         return replace(self.single.tensor, shape=(self.spec.views, *self.single.tensor.shape))
 
     @property
-    def decoded_shape(self):
-        return self.tensor.shape
+    def raw_specs(self):
+        return {self.name: tf.TensorSpec([self.spec.views], tf.string)}
 
     def adapt(self, cells):
         """As `ImagePreprocessor.adapt`, which looks at no cells."""
@@ -59,9 +57,6 @@ class ViewsPreprocessor:
         pixels = tf.map_fn(lambda c: self.single.decode({self.name: c}), raw[self.name], fn_output_signature=one)
         return tf.ensure_shape(pixels, self.tensor.shape)
 
-    def finish(self, batch):
-        return batch
-
     def augment(self, batch, seed):
         """Batch in training: each view is changed as one picture is, by a draw of its own; none comes or goes."""
         flat = tf.reshape(batch, [-1, *self.single.tensor.shape])
@@ -69,6 +64,4 @@ class ViewsPreprocessor:
 
     def draw(self, tensor):
         """Returns uint8 `(views, height, width, 3 or 4)` up to the last one given, for a person to look at."""
-        views = np.asarray(tensor)
-        count = int(np.flatnonzero(views.any(axis=(1, 2, 3))).max(initial=-1)) + 1
-        return np.stack([self.single.draw(view) for view in views[: max(count, 1)]])
+        return self.single.draw_filled(tensor)

@@ -22,9 +22,7 @@ def check_options(options, known, owner):
         return
     for name, value in options.items():
         if name not in known:
-            raise ValueError(
-                f"{owner} has no option {name!r}.{nearest(name, known)} Known options: {sorted(known)}."
-            )
+            raise ValueError(f"{owner} has no option {name!r}.{nearest(name, known)} Known options: {sorted(known)}.")
         default = known[name]
         if isinstance(default, tuple):
             if value not in default:

@@ -3,7 +3,7 @@
 import typing
 from collections.abc import Mapping
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from mm_keras.errors import RecipeError
 from mm_keras.registry import nearest
@@ -36,6 +36,8 @@ class ReadOnlyDict(Mapping):
 
 
 FrozenDict = typing.Annotated[Mapping[str, T], AfterValidator(ReadOnlyDict), PlainSerializer(dict)]
+Positive = typing.Annotated[int, Field(ge=1)]
+Share = typing.Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class Part(BaseModel):
@@ -51,6 +53,17 @@ class Part(BaseModel):
 
     # Tells pydantic that nested parts need not be built through this method, so that errors keep their full place.
     __init__.__pydantic_base_init__ = True
+
+
+class NamedPart(Part):
+    """A part that may also be given by its `kind` alone; its field is `Annotated[.., FROM_NAME]`."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema, handler):
+        return {"anyOf": [{"type": "string"}, handler(core_schema)]}
+
+
+FROM_NAME = BeforeValidator(lambda value: {"kind": value} if isinstance(value, str) else value)
 
 
 def describe(error, model, source=None):
@@ -118,8 +131,3 @@ def _parts(annotation):
     if isinstance(annotation, type) and issubclass(annotation, Part):
         return [annotation]
     return [part for inner in typing.get_args(annotation) for part in _parts(inner)]
-
-
-def name_or_part(schema):
-    """Returns the JSON Schema of a part that may also be given by its `kind` alone."""
-    return {"anyOf": [{"type": "string"}, schema]}

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mm_keras.data.manifest import Data, load
-from mm_keras.data.pipeline import make_dataset
+from mm_keras.data.pipeline import Epochs, make_dataset
 from mm_keras.errors import DataError
 from mm_keras.explanation.panels import Panel, make_panel
 from mm_keras.preprocessing.raw import raw_batch
@@ -143,20 +143,15 @@ def preview(recipe, data, rows=6, *, draws=3):
     shown = train.take(np.array(_positions(train, rows)))
     preprocessors, _ = learn(recipe, data)
     count = len(shown)
-    options = {
-        "batch_size": count,
-        # What each row is made of: its own share and the others'.
-        "targets": {"row": np.eye(count, dtype=np.float32)},
-        "weights": {"row": np.ones(count, np.float32)},
-        "shuffle": False,
-        "seed": recipe.training.seed,
-        "cache_bytes": 2**62,  # decoded at once, which keeps the order
-    }
-    mixing = {"mixup": recipe.training.mixup, "cutmix": recipe.training.cutmix}
+    # What each row is made of: its own share and the others'.
+    labels = {"row": np.eye(count, dtype=np.float32)}, {"row": np.ones(count, np.float32)}
+    options = {"batch_size": count, "labels": labels, "cache_bytes": 2**62}  # decoded at once, which keeps the order
     batches = [_only(make_dataset(preprocessors, shown, **options))]
+    training = recipe.training
     for epoch in range(draws):
-        epochs = range(epoch, epoch + 1)
-        batches.append(_only(make_dataset(preprocessors, shown, epochs=epochs, **options, **mixing)))
+        numbers, mixing = range(epoch, epoch + 1), {"mixup": training.mixup, "cutmix": training.cutmix}
+        epochs = Epochs(numbers, training.seed, shuffle=False, **mixing)
+        batches.append(_only(make_dataset(preprocessors, shown, epochs=epochs, **options)))
     raws = [_raw(preprocessors, shown.example(at)) for at in range(count)]
     samples = []
     for at in range(count):

@@ -37,10 +37,8 @@ def mix(tensors, seed=SEED, good=None, weights=None, **alphas):
     targets = {"row": np.eye(rows, dtype=np.float32), "value": np.arange(rows, dtype=np.float32)[:, None]}
     weights = weights or {k: np.ones(rows, np.float32) for k in targets}
     good = np.ones(rows, bool) if good is None else good
-    mixed = mix_batch(
-        *({k: tf.constant(v) for k, v in part.items()} for part in (tensors, targets, weights)),
-        tf.constant(good), seed, INFOS, **alphas,
-    )  # fmt: skip
+    batch = tuple({k: tf.constant(v) for k, v in part.items()} for part in (tensors, targets, weights))
+    mixed = mix_batch(batch, tf.constant(good), seed, INFOS, **alphas)
     return tuple({k: v.numpy() for k, v in part.items()} for part in mixed)
 
 

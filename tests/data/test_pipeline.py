@@ -8,7 +8,7 @@ from conftest import png_bytes, wav_bytes
 
 import mm_keras.recipe as parts
 from mm_keras.data.manifest import load
-from mm_keras.data.pipeline import make_dataset
+from mm_keras.data.pipeline import Epochs, make_dataset
 from mm_keras.preprocessing import build_preprocessor
 from mm_keras.preprocessing.raw import preprocess, raw_batch
 
@@ -84,16 +84,16 @@ def test_evaluation_keeps_the_order_and_the_last_partial_batch(chain, cache):
 
 @pytest.mark.parametrize("cache", [CACHED, STREAMED])
 def test_each_epoch_holds_every_row_once_in_an_order_of_its_own(chain, cache):
-    dataset = chain(cache, seed=1, epochs=range(3))
+    dataset = chain(cache, epochs=Epochs(range(3), seed=1))
     assert len(dataset) == 9
     assert [len(i) for _, i in dataset.as_numpy_iterator()] == [4, 4, 3] * 3
     orders = [order.tolist() for order in np.split(np.array(numbers(dataset)), 3)]
-    orders.append(numbers(chain(cache, seed=1, epochs=range(1))))
-    assert numbers(chain(cache, seed=1, epochs=range(2, 3))) == orders[2]  # as after a stop
+    orders.append(numbers(chain(cache, epochs=Epochs(range(1), seed=1))))
+    assert numbers(chain(cache, epochs=Epochs(range(2, 3), seed=1))) == orders[2]  # as after a stop
     assert all(sorted(order) == list(range(COUNT)) for order in orders)
     assert orders[0] != orders[1] != orders[2] != orders[0]
     assert orders[0] == orders[3]  # nothing but the epoch's number decides
-    assert numbers(chain(cache, seed=2, epochs=range(1))) != orders[0]
+    assert numbers(chain(cache, epochs=Epochs(range(1), seed=2))) != orders[0]
     assert list(range(COUNT)) not in orders
 
 
@@ -102,7 +102,7 @@ def same(left, right):
 
 
 def test_cached_and_streamed_augmentation_is_the_same_and_differs_by_epoch(chain):
-    options = {"names": ALL, "augmented": True, "seed": 1, "epochs": range(3, 5)}
+    options = {"names": ALL, "augmented": True, "epochs": Epochs(range(3, 5), seed=1)}
     cached = batches(chain(CACHED, **options))
     same(cached, batches(chain(STREAMED, **options)))
     third, fourth = cached[:3], cached[3:]
@@ -127,24 +127,23 @@ def test_two_inputs_of_one_kind_are_changed_independently(chain):
     chain.rows.cells["other"] = chain.rows.cells["photo"]
     spec = recipe_of(True).inputs["photo"]
     both = {n: build_preprocessor(n, spec) for n in ("photo", "other")}
-    tensors, rows = batches(make_dataset(both, chain.rows, batch_size=COUNT, epochs=range(1), cache_bytes=CACHED))[0]
+    options = {"batch_size": COUNT, "epochs": Epochs(range(1)), "cache_bytes": CACHED}
+    tensors, rows = batches(make_dataset(both, chain.rows, **options))[0]
     same = [np.array_equal(a, b) for a, b in zip(tensors["photo"], tensors["other"], strict=True)]
     assert sum(same) == sum(rows == 4)  # the missing one
 
 
-def targets_of_rows():
+def labels_of_rows():
     return {"kind": np.eye(COUNT, dtype=np.float32)}, {"kind": np.ones(COUNT, np.float32)}
 
 
 @pytest.mark.parametrize("alphas", [{"mixup": 0.8}, {"cutmix": 0.8}])
-def test_mixing_is_for_training_alone_and_repeats_by_epoch(chain, alphas):
-    target, weight = targets_of_rows()
-    options = {"names": ALL, "targets": target, "weights": weight, "seed": 1}
-    plain = batches(chain(CACHED, **options))
-    same(plain, batches(chain(CACHED, **options, **alphas)))  # not in training
-    off = chain(CACHED, **options, epochs=range(1))
-    same(batches(off), batches(chain(CACHED, **options, epochs=range(1), mixup=0.0, cutmix=0.0)))
-    cached, streamed = (batches(chain(c, **options, epochs=range(3, 5), **alphas)) for c in (CACHED, STREAMED))
+def test_mixing_repeats_by_epoch(chain, alphas):
+    options = {"names": ALL, "labels": labels_of_rows()}
+    unmixed = batches(chain(CACHED, **options, epochs=Epochs(range(1), seed=1)))
+    assert {tuple(row) for _, targets, _ in unmixed for row in targets["kind"]} == {tuple(row) for row in np.eye(COUNT)}
+    epochs = Epochs(range(3, 5), seed=1, **alphas)
+    cached, streamed = (batches(chain(c, **options, epochs=epochs)) for c in (CACHED, STREAMED))
     same(cached, streamed)
     third, fourth = cached[:3], cached[3:]
     shares = np.concatenate([t["kind"] for _, t, _ in third])
@@ -156,9 +155,7 @@ def test_mixing_is_for_training_alone_and_repeats_by_epoch(chain, alphas):
 
 def test_a_bad_file_is_mixed_with_nothing(chain, tmp_path):
     (tmp_path / "7.png").unlink()
-    target, weight = targets_of_rows()
-    options = {"targets": target, "weights": weight, "epochs": range(1), "mixup": 1.0}
-    whole = batches(chain(CACHED, **options))
+    whole = batches(chain(CACHED, labels=labels_of_rows(), epochs=Epochs(range(1), mixup=1.0)))
     shares, weights = (np.concatenate([b[part]["kind"] for b in whole]) for part in (1, 2))
     assert sorted(weights)[:2] == [0, pytest.approx(1)]
     assert not shares[weights > 0][:, 7].any()
@@ -189,16 +186,16 @@ def test_a_file_that_has_gone_bad_is_left_out_of_numbers_and_loss(chain, cache, 
 
     target = {"kind": np.eye(2, dtype=np.float32)[np.arange(COUNT) % 2]}
     weight = {"kind": np.arange(1, COUNT + 1, dtype=np.float32)}
-    for epochs in (None, range(2, 3)):
-        options = {"epochs": epochs, "targets": target, "weights": weight}
-        weights = np.concatenate([w["kind"] for _, _, w in batches(chain(cache, **options))])
+    for epochs in (None, Epochs(range(2, 3))):
+        got = batches(chain(cache, epochs=epochs, labels=(target, weight)))
+        weights = np.concatenate([w["kind"] for _, _, w in got])
         assert sorted(weights) == [0, 0, *(i + 1 for i in rest)]
 
 
 def test_targets_and_weights_stay_with_their_row(chain):
     target = {"kind": np.arange(COUNT, dtype=np.float32)[:, None]}
     weight = {"kind": np.arange(COUNT, dtype=np.float32) / 2}
-    dataset = chain(STREAMED, epochs=range(1), seed=5, targets=target, weights=weight)
+    dataset = chain(STREAMED, epochs=Epochs(range(1), seed=5), labels=(target, weight))
     mean, deviation = (chain.preprocessors["facts"].state[k]["number"] for k in ("mean", "deviation"))
     for tensors, targets, weights in batches(dataset):
         row = np.rint(tensors["facts"][:, 0] * deviation + mean)  # the number is the row
@@ -216,7 +213,7 @@ def test_nothing_is_held_in_a_shuffle_buffer(chain):
             walk(inner)
 
     walk(chain(STREAMED))
-    walk(chain(STREAMED, epochs=range(2)))
+    walk(chain(STREAMED, epochs=Epochs(range(2))))
     assert len(ops) > 8
     assert not [op for op in ops if "Shuffle" in op or "Cache" in op]
 

@@ -137,7 +137,7 @@ def test_a_folder_that_has_moved_is_an_error_and_not_an_empty_training(digits, t
 def test_unchanged_files_are_not_read_again(digits, monkeypatch):
     _, data = digits
     seen = []
-    monkeypatch.setattr("mm_keras.data.manifest.file_faults", lambda p, paths: seen.extend(p for p in paths if p) or {})
+    monkeypatch.setattr("mm_keras.data.cells.file_faults", lambda p, paths: seen.extend(p for p in paths if p) or {})
     later = type(data)(**{**vars(data), "seen": data.seen + 10})
     assert len(later.recheck(recipe_of("scan", "card")).rows) == 100
     assert seen == []
