@@ -310,6 +310,14 @@ def test_mixed_precision_in_float32_out(case, policy, step):
     np.testing.assert_allclose(got["rating"], expected["rating"], rtol=0, atol=4 * 16 * step)
 
 
+@pytest.mark.parametrize(("fusion", "encoders"), [("gated", OPTIONS), ("shared", FIRST)], ids=["options", "shared"])
+def test_a_stored_model_of_mixed_precision_gives_the_same_numbers(fusion, encoders, tmp_path):
+    """Loaded where float32 is the rule, as `load_run` does in a process of its own."""
+    model, tensors = build(fusion, encoders, "mixed_float16")[0], batch(5, names=encoders)
+    model.save(tmp_path / "model.keras")
+    assert_same(run(keras.saving.load_model(tmp_path / "model.keras"), tensors), run(model, tensors), rtol=0, atol=0)
+
+
 @pytest.mark.parametrize(("fusion", "title"), [("self_attention", "transformer"), ("gated", "gru")])
 def test_a_seed_repeats_the_initial_weights(fusion, title):
     recipe = five_input_recipe(fusion, title=title)

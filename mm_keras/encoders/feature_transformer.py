@@ -89,10 +89,10 @@ class PeriodicNumbers(layers.Layer):
 
     def build(self, input_shape):
         shape, start = (input_shape[-1], self.frequencies), keras.initializers.RandomNormal(stddev=self.sigma)
-        self.turns = self.add_weight(shape=shape, initializer=start, name="turns")
+        self.turns = self.add_weight(shape=shape, initializer=start, autocast=False, name="turns")
 
     def call(self, x):
-        angles = 2 * np.pi * ops.expand_dims(x, -1) * ops.cast(self.turns, x.dtype)
+        angles = 2 * np.pi * ops.expand_dims(x, -1) * self.turns
         return ops.cast(ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1), self.compute_dtype)
 
     def compute_output_spec(self, x):
