@@ -39,6 +39,7 @@ class EntityPreprocessor:
 
     reads_files = False
     row_wise = False
+    most_bytes = 2**16
 
     def __init__(self, name, spec, state=None):
         self.name, self.spec, self.state = name, spec, state or {}
@@ -157,6 +158,10 @@ class EntityPreprocessor:
     def check(self, raw):
         """False for a name that the graph lacks."""
         return self.table.lookup(raw[self.name]) >= 0
+
+    def why(self, raw):
+        """Returns string `(batch,)`: what is wrong with a name that `check` refuses."""
+        return tf.fill(tf.shape(raw[self.name]), "not in the graph")
 
     def neighbours(self, number):
         """Returns `[(name, relation), ..]` of an entity's neighbours; the relation's arrow points from head to tail."""

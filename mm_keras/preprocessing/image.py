@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from mm_keras.preprocessing.augmentation import pictures, stream
-from mm_keras.preprocessing.picture import decode_color, decode_rgba
+from mm_keras.preprocessing.picture import decode_color, decode_rgba, why_no_picture
 from mm_keras.recipe import TensorInfo
 from mm_keras.recipe.hub import is_preset, read_part
 
@@ -22,6 +22,7 @@ class ImagePreprocessor:
 
     reads_files = True
     row_wise = True
+    most_bytes = 2**26
 
     def __init__(self, name, spec, state=None):
         self.name, self.spec, self.state = name, spec, state or {}
@@ -58,6 +59,10 @@ class ImagePreprocessor:
 
     def finish(self, batch):
         return batch
+
+    def why(self, raw):
+        """Returns string `(batch,)`: what is wrong with bytes that cannot be decoded."""
+        return why_no_picture(raw[self.name])
 
     def _pixels(self, contents):
         if self.spec.channels == 4:

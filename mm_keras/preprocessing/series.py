@@ -80,6 +80,10 @@ class SeriesPreprocessor:
         whole = tf.reduce_all(tf.math.is_finite(self._scaled(values)), axis=2)
         return tf.reduce_all(whole | tf.reduce_all(tf.math.is_nan(values), axis=2), axis=1)
 
+    def why(self, raw):
+        """Returns string `(batch,)`: what is wrong with a row that `check` refuses."""
+        return tf.fill(tf.shape(raw[self.name])[:1], "some numbers of a step are NaN, infinite or too large")
+
     def _scaled(self, batch):
         mean, deviation = (tf.constant(self.state[k], tf.float32) for k in ("mean", "deviation"))
         return (batch[:, : self.spec.steps] - mean) / deviation

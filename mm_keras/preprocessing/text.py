@@ -40,6 +40,7 @@ class TextPreprocessor:
 
     reads_files = False
     row_wise = False
+    most_bytes = 2**20
 
     def __init__(self, name, spec, state=None):
         self.name, self.spec, self.state = name, spec, state or {}
@@ -185,6 +186,10 @@ class TextPreprocessor:
 
     def check(self, raw):
         return tf.ones(tf.shape(raw[self.name]), tf.bool)
+
+    def why(self, raw):
+        """Returns string `(batch,)`, empty: any bytes are a text."""
+        return tf.zeros(tf.shape(raw[self.name]), tf.string)
 
     def words(self, token_ids):
         """Returns the WordPieces, or the characters, of one row of ids, padding left out."""

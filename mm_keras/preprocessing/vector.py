@@ -73,6 +73,10 @@ class VectorPreprocessor:
         finite = tf.math.is_finite(self._scaled(raw[self.name]))
         return tf.reduce_all(finite, axis=1) | tf.reduce_all(tf.math.is_nan(raw[self.name]), axis=1)
 
+    def why(self, raw):
+        """Returns string `(batch,)`: what is wrong with a row that `check` refuses."""
+        return tf.fill(tf.shape(raw[self.name])[:1], "some of its numbers are NaN, infinite or too large")
+
     def _scaled(self, batch):
         mean, deviation = (tf.constant(self.state[k], tf.float32) for k in ("mean", "deviation"))
         return (batch - mean) / deviation

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from mm_keras.preprocessing.image import ImagePreprocessor, read_file
-from mm_keras.preprocessing.picture import MAX_PIXELS, check_size
+from mm_keras.preprocessing.picture import MAX_PIXELS, NO_PICTURE, check_size, why_no_picture
 from mm_keras.recipe import Image, TensorInfo
 
 # Of all frames of a GIF together, which its decoder holds at once: 400 MB.
@@ -27,6 +27,7 @@ class VideoPreprocessor:
 
     reads_files = True
     row_wise = True
+    most_bytes = 2**27
 
     def __init__(self, name, spec, state=None):
         self.name, self.spec, self.state = name, spec, state or {}
@@ -66,6 +67,14 @@ class VideoPreprocessor:
 
     def finish(self, batch):
         return batch
+
+    def why(self, raw):
+        """Returns string `(batch,)`: what is wrong with files of which one cannot be decoded."""
+        contents = raw[self.name]
+        strange = tf.equal(why_no_picture(contents), NO_PICTURE) & (tf.strings.length(contents) > 0)
+        cut = f"a frame is cut or corrupt, or all together are over {MAX_CLIP_PIXELS} pixels"
+        why = f"a file is {NO_PICTURE} (MP4, AVI and WebM are converted first: mm-keras ingest)"
+        return tf.where(tf.reduce_any(strange, axis=1), why, cut)
 
     def _one(self, contents):
         is_gif = tf.equal(tf.strings.substr(contents, 0, 4), b"GIF8")
