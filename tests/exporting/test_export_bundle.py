@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 from conftest import five_input_examples
-from served_rows import ListRows
 
 import mm_keras as mm
 from mm_keras.errors import ExportError
@@ -17,41 +16,22 @@ from mm_keras.preprocessing.raw import raw_batch
 
 
 @pytest.fixture(scope="module")
-def rows(five_input_run):
-    """Rows labelled by the model itself, but for one in ten: an untrained model has no accuracy of its own."""
-    examples = five_input_examples(100, seed=5)
-    tensors, _ = five_input_run.encode(examples)
-    outputs = {n: v.numpy() for n, v in five_input_run.model(tensors, training=False).items()}
-    labels = list(five_input_run.tasks["category"].decode(outputs["category"])["category"])
-    labels[::10] = [""] * 10
-    return ListRows(examples, {"category": labels, "rating": [float(v) + 1 for v in outputs["rating"][:, 0]]})
+def parity(five_input_bundle):
+    return json.loads((five_input_bundle.path / "parity.json").read_text())
 
 
-@pytest.fixture(scope="module")
-def bundle(five_input_run, rows, tmp_path_factory):
-    # The labels are the untrained model's own, so every row that int8 moves across a border costs accuracy.
-    return mm.export(
-        five_input_run, tmp_path_factory.mktemp("served") / "pets", rows, int8_max_drop=0.05, verbose=False
-    )
-
-
-@pytest.fixture(scope="module")
-def parity(bundle):
-    return json.loads((bundle.path / "parity.json").read_text())
-
-
-def test_the_version_folder_is_complete(bundle):
-    files = {str(f.relative_to(bundle.path)) for f in bundle.path.rglob("*") if f.is_file()}
+def test_the_version_folder_is_complete(five_input_bundle):
+    files = {str(f.relative_to(five_input_bundle.path)) for f in five_input_bundle.path.rglob("*") if f.is_file()}
     assert files >= {
         "saved_model.pb", "variables/variables.index", "litert/float32.tflite", "litert/int8.tflite",
         "litert/title_vocabulary.json", "parity.json", "schema.json", "recipe.yaml", "model_card.md", "provenance.json",
         "checksums.json", "kept.npz", "assets.extra/tf_serving_warmup_requests", "requests/serving_default.json",
     }  # fmt: skip
-    assert bundle.path.name == "1"
-    assert bundle.version == 1
-    assert sorted(p.name for p in bundle.path.parent.iterdir()) == ["1", "serving"]
-    assert [p.name for p in bundle.path.parent.parent.iterdir()] == ["pets"]
-    assert bundle.path.stat().st_mode & 0o055 == 0o055  # a server under another account reads it
+    assert five_input_bundle.path.name == "1"
+    assert five_input_bundle.version == 1
+    assert sorted(p.name for p in five_input_bundle.path.parent.iterdir()) == ["1", "serving"]
+    assert [p.name for p in five_input_bundle.path.parent.parent.iterdir()] == ["pets"]
+    assert five_input_bundle.path.stat().st_mode & 0o055 == 0o055  # a server under another account reads it
 
 
 def test_every_subset_is_compared_in_every_artefact(parity):
@@ -80,23 +60,23 @@ def test_int8_is_judged_on_labelled_rows_only(parity):
     assert growth["rows"] == 100
 
 
-def test_the_bundle_shows_its_proof(bundle):
-    text = repr(bundle)
+def test_the_bundle_shows_its_proof(five_input_bundle):
+    text = repr(five_input_bundle)
     assert "litert/int8.tflite" in text
     assert "accuracy drop" in text
     assert "LiteRT float32" in text
-    assert set(bundle.parity["artefact"]) == {"SavedModel", "LiteRT float32", "LiteRT int8"}
-    assert bundle.parity["passed"].all()
+    assert set(five_input_bundle.parity["artefact"]) == {"SavedModel", "LiteRT float32", "LiteRT int8"}
+    assert five_input_bundle.parity["passed"].all()
 
 
-def test_the_checkpoint_holds_the_weights_once(bundle, five_input_run):
+def test_the_checkpoint_holds_the_weights_once(five_input_bundle, five_input_run):
     weights = sum(w.numpy().nbytes for w in five_input_run.model.weights)
-    stored = sum(f.stat().st_size for f in (bundle.path / "variables").iterdir())
+    stored = sum(f.stat().st_size for f in (five_input_bundle.path / "variables").iterdir())
     assert weights < stored < 1.15 * weights
 
 
-def test_the_schema_names_what_is_served(bundle, five_input_run):
-    schema = json.loads((bundle.path / "schema.json").read_text())
+def test_the_schema_names_what_is_served(five_input_bundle, five_input_run):
+    schema = json.loads((five_input_bundle.path / "schema.json").read_text())
     assert list(schema["inputs"]) == ["photo", "title", "voice", "price", "weight", "colour", "features"]
     assert schema["inputs"]["features"]["shape"] == [None, 6]
     assert schema["inputs"]["price"]["blank"] == "NaN"
@@ -110,16 +90,16 @@ def test_the_schema_names_what_is_served(bundle, five_input_run):
     assert (kinds["photo"], kinds["title"], kinds["price"], kinds["features"]) == ("file", "text", "number", "numbers")
     assert schema["litert"]["int8"]["inputs"]["photo"] == {"shape": [1, 16, 16, 3], "dtype": "float32"}
     assert schema["litert"]["float32"]["outputs"]["category"] == {"shape": [1, 3], "dtype": "float32"}
-    words = json.loads((bundle.path / "litert" / schema["vocabularies"]["title"]).read_text())
+    words = json.loads((five_input_bundle.path / "litert" / schema["vocabularies"]["title"]).read_text())
     assert words == five_input_run.preprocessors["title"].state["vocabulary"]
     assert schema["classes"] == {"category": ["a", "b", "c"]}
-    assert mm.load_recipe(bundle.path / "recipe.yaml") == five_input_run.recipe
+    assert mm.load_recipe(five_input_bundle.path / "recipe.yaml") == five_input_run.recipe
 
 
-def test_a_bundle_is_inspected_without_tensorflow(bundle):
+def test_a_bundle_is_inspected_without_tensorflow(five_input_bundle):
     code = (
         "import json, sys; from mm_keras.exporting.inspection import inspect_bundle\n"
-        f"found = inspect_bundle({str(bundle.path.parent)!r})\n"
+        f"found = inspect_bundle({str(five_input_bundle.path.parent)!r})\n"
         "print(json.dumps([found, sorted({'tensorflow', 'keras'} & set(sys.modules))]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -136,7 +116,7 @@ def test_a_bundle_is_inspected_without_tensorflow(bundle):
     assert "ParseTensor" not in found["saved_model_ops"]
     assert "DecodePng" in found["saved_model_ops"]
     assert found["parity"]["passed"]
-    assert len(found["parity"]["worst"]) == len(bundle.parity)
+    assert len(found["parity"]["worst"]) == len(five_input_bundle.parity)
 
 
 CODING = "cut, corrupt or of another coding than PCM of 8 to 32 bits or float of 32"
@@ -177,7 +157,7 @@ def bad_requests(clean):
 
 
 @pytest.fixture(scope="module")
-def served(bundle, five_input_run, tmp_path_factory):
+def served(five_input_bundle, five_input_run, tmp_path_factory):
     """Answers of the exported model through the C++ loader: clean, with each bad value, with bad values only."""
     examples = five_input_examples(3, seed=9)
     clean = raw_batch(five_input_run.preprocessors, examples)
@@ -191,7 +171,7 @@ def served(bundle, five_input_run, tmp_path_factory):
     tensors, _ = five_input_run.encode(examples)
     requests = [("serving_default", clean), ("tensors", tensors), ("serving_default", everything)]
     requests += [("serving_default", raw) for raw, _ in bad.values()]
-    job = {"path": str(bundle.path), "requests": requests}
+    job = {"path": str(five_input_bundle.path), "requests": requests}
     with Child("loader", "mm_keras.exporting.check_saved_model", job, tmp_path_factory.mktemp("cpp")) as child:
         results = child.wait()["results"]
     return results[0], results[1], results[2], {k: (r, bad[k][1]) for k, r in zip(bad, results[3:], strict=True)}
