@@ -4,9 +4,11 @@ import json
 import math
 from pathlib import Path
 
+import pandas as pd
+
 from mm_keras.errors import ExportError
 from mm_keras.exporting.bundle import list_versions
-from mm_keras.exporting.checks import Check, summarise
+from mm_keras.exporting.checks import Check, format_table, summarise
 from mm_keras.exporting.flatbuffer import litert_ops
 from mm_keras.exporting.origin import check_format
 
@@ -69,6 +71,11 @@ def version_folder(path):
     if missing := [f for f in _NEEDED if not (path / f).is_file()]:
         raise ExportError(f"{path}: not an export of mm_keras; it holds no {missing[0]}.")
     return path
+
+
+def parity_lines(parity):
+    """Returns the proof of a bundle as text, of the `parity` that `inspect_bundle` gives."""
+    return format_table(pd.DataFrame(parity["worst"]).astype({"tolerance": float}))
 
 
 def _litert(folder, entry):

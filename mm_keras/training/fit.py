@@ -21,7 +21,7 @@ from mm_keras.training.callbacks import BestWeights, StopOnNaN
 from mm_keras.training.examples import save_examples, save_rows
 from mm_keras.training.learn import learn, targets_and_weights
 from mm_keras.training.optimizer import RatedAdamW
-from mm_keras.training.run import load_run, save_assets
+from mm_keras.training.run import FORMAT, load_run, save_assets
 from mm_keras.training.second_stage import fit_fusions, fusions_to_fit
 from mm_keras.training.transfer import learning_rates, start_encoders
 
@@ -96,6 +96,7 @@ def fit(recipe, data, out, *, verbose=True, callbacks=()):
 def _describe(recipe, data, trainer, history, seconds):
     """Returns what `run.json` says of a training."""
     return {
+        "format": FORMAT,
         "seed": recipe.training.seed,
         "manifest": data.name,
         "rows": {s: int((data.rows.splits == s).sum()) for s in ("train", "validation", "test")},
