@@ -1,12 +1,10 @@
 """The SavedModel for TF Serving: raw values or model tensors in, probabilities, values and labels out."""
 
-import logging
-from contextlib import contextmanager
-
 import keras
 import tensorflow as tf
 
 from mm_keras.exporting.canonical import make_canonical
+from mm_keras.exporting.quiet import quiet
 from mm_keras.fusion import fusion_level
 from mm_keras.model import build_model
 from mm_keras.preprocessing.raw import error_text, preprocess, raw_specs
@@ -40,28 +38,31 @@ def save_saved_model(path, run, model):
         run: A `Run`.
         model: The float32 model to serve.
     """
-    embed = embedding_model(run, model)
-    # One function for both raw signatures: the graph holds the decoders once.
+    joined = joined_model(run, model)
+    # Functions of their own, called by the signatures: the graph holds the decoders and the network once.
     prepare = tf.function(lambda raw: _prepare(run, raw), autograph=False)
+    forward = tf.function(lambda tensors: joined(tensors, training=False), autograph=False)
 
-    def outputs(tensors):
-        predictions = model(tensors, training=False)
+    def outputs(predictions, tensors):
         served = {k: v for n, task in run.tasks.items() for k, v in _served(n, task, predictions[n]).items()}
         return served | _used(tensors)
 
     def serve_raw(**raw):
         tensors, error = prepare(raw)
-        return {**outputs(tensors), "error": error}
+        return {**outputs(forward(tensors), tensors), "error": error}
+
+    def serve_tensors(**tensors):
+        return outputs(forward(tensors), tensors)
 
     def serve_embedding(**raw):
         tensors, error = prepare(raw)
-        embedding = tf.cast(embed(tensors, training=False), tf.float32)
+        embedding = tf.cast(forward(tensors)["embedding"], tf.float32)
         return {"embedding": embedding, **_used(tensors), "error": error}
 
     specs = {n: tf.TensorSpec([None, *t.shape], t.dtype, name=n) for n, t in run.tensors.items()}
     _save(path, model, {
         "serving_default": _trace(serve_raw, raw_specs(run.preprocessors)),
-        "tensors": _trace(lambda **tensors: outputs(tensors), specs),
+        "tensors": _trace(serve_tensors, specs),
         "embedding": _trace(serve_embedding, raw_specs(run.preprocessors)),
     }, tables=[p.table for p in run.preprocessors.values() if p.spec.kind == "entity"])
     make_canonical(path)
@@ -123,16 +124,5 @@ def _save(path, model, signatures, tables=()):
     bundle.weights = [v.value for v in model.variables]
     bundle.tables = list(tables)
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-    with _quiet():
+    with quiet():
         tf.saved_model.save(bundle, str(path), signatures=signatures, options=options)
-
-
-@contextmanager
-def _quiet():
-    logger = tf.get_logger()
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)

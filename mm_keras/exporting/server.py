@@ -16,6 +16,7 @@ import tensorflow_text  # noqa: F401 (registers its ops)
 from tensorflow.core.framework import types_pb2
 
 from mm_keras.exporting.inspection import version_folder
+from mm_keras.exporting.quiet import quiet
 
 HOST = "127.0.0.1"
 _PATH = re.compile(r"/v1/models/(?P<model>[^/:]+)(?:/versions/(?P<version>\d+))?(?P<verb>:predict|/metadata|)")
@@ -48,7 +49,7 @@ class Predictor:
         folder = version_folder(bundle).resolve()
         self.model, self.version = folder.parent.name, int(folder.name) if folder.name.isdecimal() else 1
         self.session = tf.compat.v1.Session(graph=tf.Graph())
-        with self.session.graph.as_default():
+        with quiet(), self.session.graph.as_default():
             meta = tf.compat.v1.saved_model.loader.load(self.session, ["serve"], str(folder))
         self.signatures = dict(meta.signature_def)
 
