@@ -4,7 +4,7 @@ VENV ?= .venv
 RUN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: demo test test-slow lint bench clean
+.PHONY: demo test test-slow lint bench serve-check old-check clean
 
 demo: $(VENV)/.installed  ## train, evaluate, explain, export and check the export, on the built-in data
 	$(RUN)/mm-keras demo
@@ -20,6 +20,17 @@ lint: $(VENV)/.installed
 
 bench: $(VENV)/.installed  ## step time against a hand-written script; real data: see benchmarks/real_data.py
 	$(RUN)/python benchmarks/step_time.py
+
+serve-check: $(VENV)/.installed  ## the bundle in a real TensorFlow Serving: the binary on the PATH, or docker (MM_KERAS_PULL=1 may fetch)
+	@command -v tensorflow_model_server || echo "no tensorflow_model_server on the PATH"
+	@timeout 20 docker info >/dev/null 2>&1 && echo "a docker engine answers" || echo "no docker engine answers"
+	$(RUN)/python -m pytest -q -m slow -rs tests/exporting/test_real_server.py
+
+old-check: $(VENV)/.installed  ## the bundle in the oldest TensorFlow, in an environment of its own
+	test -x $(VENV)-old/bin/python || $(PYTHON) -m venv $(VENV)-old
+	$(VENV)-old/bin/python -m pip install --quiet "tensorflow-cpu==2.16.2" "numpy<2"
+	$(VENV)-old/bin/python -m pip install --quiet --no-deps "tensorflow-text==2.16.1"
+	MM_KERAS_OLD_PYTHON=$(VENV)-old/bin/python $(RUN)/python -m pytest -q -m slow -rs tests/exporting/test_oldest_tensorflow.py
 
 # Keyed on setup.cfg: a changed requirement reinstalls.
 $(VENV)/.installed: setup.cfg pyproject.toml

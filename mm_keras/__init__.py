@@ -22,6 +22,7 @@ _NAMES = {
     "load_recipe": "recipe",
     "DataError": "errors",
     "ExportError": "errors",
+    "ServingError": "errors",
     "RecipeError": "errors",
     "load": "data.manifest",
     "ingest": "data.ingest",
@@ -39,6 +40,7 @@ _NAMES = {
     "predict": "evaluation.predict",
     "explain": "explanation.explain",
     "export": "exporting.export",
+    "Client": "exporting.client",
 }
 __all__ = sorted(_NAMES)
 

@@ -41,6 +41,7 @@ def options(
             raise RecipeError(f"--import {module}: {error}") from None
 
 
+BundleFolder = Annotated[Path, typer.Argument(help="A version folder of a served model, or its base folder.")]
 RunFolder = Annotated[Path, typer.Argument(help="A run folder, as `fit` writes it.")]
 
 
@@ -206,7 +207,11 @@ def link(
 
 
 @app.command()
-def inspect(place: Annotated[Path, typer.Argument(help="A run folder or an exported bundle.")]):
+def inspect(
+    place: Annotated[Path, typer.Argument(help="A run folder or an exported bundle.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print all of a bundle as JSON.")] = False,
+    latency: Annotated[bool, typer.Option(help="Measure each variant of a bundle on this machine.")] = True,
+):
     """Say what a run or a bundle holds."""
     if (place / "run.json").is_file():
         console.print_json((place / "run.json").read_text(encoding="utf-8"))
@@ -217,7 +222,63 @@ def inspect(place: Annotated[Path, typer.Argument(help="A run folder or an expor
         return
     from mm_keras.exporting.inspection import inspect_bundle
 
-    console.print_json(json.dumps(inspect_bundle(place), default=str))
+    found = inspect_bundle(place)
+    timed = None
+    if latency:
+        from mm_keras.exporting.bench import bench_bundle
+
+        timed = bench_bundle(place, batches=(1, 8), seconds=0.3)
+    if as_json:
+        found["latency"] = None if timed is None else timed.to_dict("records")
+        console.print_json(json.dumps(found, default=str))
+        return
+    _print_bundle(found)
+    if timed is not None:
+        _print_frame(timed.round(2), "latency on this machine, milliseconds")
+
+
+@app.command()
+def verify(bundle: BundleFolder):
+    """Prove a bundle again on this machine: checksums, and each artefact's answers to the rows it keeps."""
+    from mm_keras.exporting.checks import format_table
+    from mm_keras.exporting.verify import verify_bundle
+
+    found = verify_bundle(bundle)
+    typer.echo(format_table(found))
+    console.print(f"{escape(str(bundle))}: every file is what was written, every answer that of the trained model")
+
+
+@app.command()
+def bench(
+    bundle: BundleFolder,
+    batches: Annotated[list[int], typer.Option("--batch", help="Rows in a call; several times.")] = [1, 8, 32],  # noqa: B006 (typer's form)
+    seconds: Annotated[float, typer.Option(help="How long each is called.")] = 1.0,
+    threads: Annotated[int, typer.Option(help="Threads of LiteRT.", min=1)] = 1,
+):
+    """Measure latency and throughput of each variant of a bundle, by batch size."""
+    from mm_keras.exporting.bench import bench_bundle
+
+    timed = bench_bundle(bundle, batches=tuple(batches), seconds=seconds, threads=threads)
+    _print_frame(timed.round(2), "milliseconds")
+
+
+@app.command()
+def serve(
+    bundle: BundleFolder,
+    rest_port: Annotated[int, typer.Option(help="Of REST; 0 takes a free one.")] = 8501,
+    grpc_port: Annotated[int, typer.Option(help="Of gRPC; 0 takes a free one.")] = 8500,
+):
+    """Serve a bundle on 127.0.0.1 as TF Serving does, to try it; for real use see its serving/docker-compose.yml."""
+    _package()
+    from mm_keras.exporting.server import Server
+
+    with Server(bundle, rest_port, grpc_port) as server:
+        typer.echo(f"{server.model}: {server.rest}/v1/models/{server.model}")
+        typer.echo(server.grpc or "no gRPC: pip install mm_keras[serving]")
+        try:
+            server.wait()
+        except KeyboardInterrupt:
+            pass
 
 
 @app.command()
@@ -240,6 +301,32 @@ def _package():
 
     import_quietly()
     return mm_keras
+
+
+def _print_bundle(found):
+    from mm_keras.exporting.inspection import parity_lines
+
+    console.print(f"{escape(found['path'])}, version {found['version']} of {found['versions']}", highlight=False)
+    for name, signature in found["signatures"].items():
+        table = Table("", "name", "dtype", "shape", "meaning", "at most", title=f"signature {name}")
+        for side in ("inputs", "outputs"):
+            for key, spec in signature[side].items():
+                limits = "; ".join(f"{v} {k.replace('_', ' ')}" for k, v in spec.get("limits", {}).items())
+                cells = (side[:-1], key, spec["dtype"], str(spec["shape"]), spec["meaning"], limits)
+                table.add_row(*(escape(c) for c in cells))
+        console.print(table)
+    table = Table("artefact", "bytes", "ops")
+    saved = sum(n for f, n in found["files"].items() if f.startswith(("saved_model.pb", "variables/", "assets/")))
+    table.add_row("SavedModel", f"{saved:,}", escape(", ".join(found["saved_model_ops"])))
+    for kind, entry in found["litert"].items():
+        table.add_row(escape(f"LiteRT {kind}"), f"{entry['bytes']:,}", escape(", ".join(entry["ops"])))
+    console.print(table)
+    typer.echo(parity_lines(found["parity"]))
+    origin = found["provenance"]
+    versions = ", ".join(f"{p} {v}" for p, v in origin["versions"].items())
+    console.print(escape(f"format {origin['format']}; {versions}; Python {origin['python']}"), highlight=False)
+    for name in ("recipe", "data", "weights"):
+        console.print(escape(f"{name} sha256 {origin[f'{name}_sha256']}"), highlight=False)
 
 
 def _print_scores(evaluation):

@@ -1,4 +1,4 @@
-"""The three faults a user can cause; the command line prints them without a traceback."""
+"""The three faults a user can cause, which the command line prints without a traceback, and those of served models."""
 
 
 class RecipeError(ValueError):
@@ -11,3 +11,36 @@ class DataError(ValueError):
 
 class ExportError(ValueError):
     """An export that is not equal to the trained model, or that a target cannot run."""
+
+
+class ServingError(RuntimeError):
+    """A call of a served model that failed; the subclasses say how.
+
+    Args:
+        message: What the server or the network said.
+        code: The name of the gRPC status, or the number of the HTTP status, when there is one.
+    """
+
+    def __init__(self, message, code=None):
+        super().__init__(message)
+        self.code = code
+
+
+class InvalidRequest(ServingError):
+    """The server understood the request and refuses it: an unknown signature or input, a wrong shape or type."""
+
+
+class ModelNotFound(ServingError):
+    """The server does not serve this model, or not this version of it."""
+
+
+class DeadlineExceeded(ServingError):
+    """No answer in time, all attempts together."""
+
+
+class ServerUnavailable(ServingError):
+    """No server, or one that is too busy; the only fault that is tried again."""
+
+
+class ServerFault(ServingError):
+    """The server failed while it answered."""

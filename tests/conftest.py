@@ -156,6 +156,27 @@ def five_input_run(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def five_input_bundle(five_input_run, tmp_path_factory):
+    """The export of `five_input_run`, for the tests of `exporting`.
+
+    Its rows are labelled by the model itself, but for one in ten: an untrained model has no accuracy of its own, and
+    every row that int8 moves across a border costs some.
+    """
+    from served_rows import ListRows
+
+    from mm_keras import export
+
+    examples = five_input_examples(100, seed=5)
+    tensors, _ = five_input_run.encode(examples)
+    outputs = {n: v.numpy() for n, v in five_input_run.model(tensors, training=False).items()}
+    labels = list(five_input_run.tasks["category"].decode(outputs["category"])["category"])
+    labels[::10] = [""] * 10
+    rows = ListRows(examples, {"category": labels, "rating": [float(v) + 1 for v in outputs["rating"][:, 0]]})
+    out = tmp_path_factory.mktemp("served") / "pets"
+    return export(five_input_run, out, rows, int8_max_drop=0.05, verbose=False)
+
+
+@pytest.fixture(scope="session")
 def moving_run(tmp_path_factory):
     """A run of views, video and a sequence with random weights."""
     return build_run(tmp_path_factory.mktemp("run"), moving_recipe(), rows=moving_examples(10, seed=1))

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 
 from mm_keras.data.rows import Rows
 from mm_keras.errors import DataError
 from mm_keras.evaluation.evaluate import GONE, predict_rows
+from mm_keras.preprocessing.raw import error_text, raw_batch
 from mm_keras.training.run import load_run
 
 
@@ -40,11 +42,10 @@ def predict(run, examples, *, batch_size=64):
 
 
 def _predict_examples(run, examples):
-    tensors, fine = run.encode(examples)
-    table = _decoded(run, run.forward(tensors))
-    names = list(fine)
-    table["error"] = ["".join(f"{n}: undecodable; " for n in names if not fine[n][row]) for row in range(len(examples))]
-    return table
+    raw = {f: tf.convert_to_tensor(v) for f, v in raw_batch(run.preprocessors, examples).items()}
+    tensors, fine = run.preprocess(raw)
+    errors = error_text(run.preprocessors, raw, fine).numpy()
+    return _decoded(run, run.forward(tensors)).assign(error=[text.decode() for text in errors])
 
 
 def _predict_rows(run, rows):

@@ -18,8 +18,7 @@ class Bundle:
     """One exported version.
 
     Args:
-        path: The version folder, `<out>/<version>`: the SavedModel, `litert/`, `schema.json`, `parity.json` and
-            `recipe.yaml`.
+        path: The version folder, `<out>/<version>`; see `mm_keras.export`.
         parity: DataFrame of what was compared; one row for each artefact, signature, measure and output.
     """
 

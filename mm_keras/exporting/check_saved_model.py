@@ -1,7 +1,11 @@
 """Worker: loads a SavedModel as TF Serving does, in C++ with TensorFlow and TF Text only, and runs its signatures."""
 
 import re
+import statistics
+import time
 from pathlib import Path
+
+import numpy as np
 
 from mm_keras.errors import ExportError
 from mm_keras.exporting.child import report_step, work
@@ -14,10 +18,12 @@ def check(job):
     """Runs every request of a job through the TF1 session, which is the C++ loader of TF Serving.
 
     Args:
-        job: `{"path": SavedModel folder, "requests": [(signature, {input: array})]}`.
+        job: `{"path": SavedModel folder, "requests": [(signature, {input: array})]}`, and with `"timing"`, batch sizes,
+            the first request of `serving_default` is timed in these sizes.
 
     Returns:
-        `{"ops": names of the graph's ops, "results": [{output: array}]}`.
+        `{"ops": names of the graph's ops, "results": [{output: array}], "warmup": [(model, signature, rows)] of the
+        stored requests, each played, "milliseconds": {batch size: median of a call}}`.
 
     Raises:
         ExportError: When the graph holds an op that a server does not have.
@@ -32,16 +38,54 @@ def check(job):
     ops = graph_ops(job["path"])
     if refused := refused_ops(ops, known):
         raise ExportError(f"the served graph holds ops that TF Serving does not run: {refused}")
+    stored = _warmup(Path(job["path"]))
     report_step("loading the SavedModel in C++")
     with tf.compat.v1.Session(graph=tf.Graph()) as session:
         meta = tf.compat.v1.saved_model.loader.load(session, ["serve"], job["path"])
+
+        def run(signature, feed):
+            info = meta.signature_def[signature]
+            fetches = {key: i.name for key, i in info.outputs.items()}
+            return session.run(fetches, {info.inputs[key].name: value for key, value in feed.items()})
+
         results = []
         for signature, feed in job["requests"]:
             report_step(f"running the signature {signature!r}")
-            info = meta.signature_def[signature]
-            fetches = {key: i.name for key, i in info.outputs.items()}
-            results.append(session.run(fetches, {info.inputs[key].name: value for key, value in feed.items()}))
-    return {"ops": sorted(ops), "results": results}
+            results.append(run(signature, feed))
+        report_step("playing the warm-up requests")
+        played = []
+        for name, signature, feed in stored:
+            played.append((name, signature, len(next(iter(run(signature, feed).values())))))
+        report_step("timing batches")
+        timed = next((feed for signature, feed in job["requests"] if signature == "serving_default"), None)
+        milliseconds = {} if timed is None else _time_batches(run, timed, job.get("timing", ()))
+    return {"ops": sorted(ops), "results": results, "warmup": played, "milliseconds": milliseconds}
+
+
+def _warmup(path):
+    from mm_keras.exporting.warmup import FILE, read_warmup
+
+    return list(read_warmup(path)) if (path / FILE).is_file() else []
+
+
+def _time_batches(run, feed, sizes, repeats=5, most_seconds=1.0):
+    """Returns `{size: milliseconds}`, the median of some calls; ends behind a size whose call takes `most_seconds`."""
+    found = {}
+    for size in sizes:
+        rows = np.resize(np.arange(len(next(iter(feed.values())))), size)
+        batch = {key: values[rows] for key, values in feed.items()}
+        run("serving_default", batch)
+        seconds = []
+        for _ in range(repeats):
+            start = time.perf_counter()
+            run("serving_default", batch)
+            seconds.append(time.perf_counter() - start)
+            if sum(seconds) > most_seconds:
+                break
+        found[size] = 1000 * statistics.median(seconds)
+        if seconds[0] > most_seconds:
+            break
+    return found
 
 
 def graph_ops(path):

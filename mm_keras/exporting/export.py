@@ -1,21 +1,25 @@
 """`mm.export`: a run -> a version folder for TF Serving and for phones, written only when it equals the model."""
 
 import json
+import platform
 import tempfile
 import time
 from contextlib import ExitStack
-from importlib.metadata import version
 from pathlib import Path
 
 from mm_keras.errors import ExportError
 from mm_keras.exporting.bundle import Bundle, new_version
+from mm_keras.exporting.card import model_card
 from mm_keras.exporting.checks import format_table, summarise
 from mm_keras.exporting.litert import check_kinds, start_conversion, start_runtime
+from mm_keras.exporting.origin import provenance, write_checksums
 from mm_keras.exporting.parity import input_subsets, reference_outputs
 from mm_keras.exporting.proof import Evidence, SavedModelProof, litert_checks, precision_checks
 from mm_keras.exporting.sample import calibration_tensors, draw_sample
 from mm_keras.exporting.saved_model import float32_model, save_saved_model
 from mm_keras.exporting.schema import build_schema, write_vocabularies
+from mm_keras.exporting.serving import BATCH_SIZES, write_requests, write_serving
+from mm_keras.exporting.warmup import write_warmup
 from mm_keras.training.run import load_run
 
 # Rows with all inputs, where int8's accuracy is measured; rows of every other subset; rows that calibrate int8.
@@ -25,6 +29,12 @@ PACKAGES = ("mm_keras", "tensorflow", "tensorflow-text", "keras", "ai-edge-liter
 
 def export(run, out, rows=None, *, litert=("float32", "int8"), int8_max_drop=0.01, calibration=None, verbose=True):
     """Writes the next version of a served model, and proves that it equals the trained one.
+
+    A version folder appears in one step or not at all, and equal runs give equal bytes. TF Serving reads of it
+    `saved_model.pb`, `variables/`, `assets/` and `assets.extra/` (the warm-up requests) and leaves the rest alone:
+    `litert/`, `schema.json`, `parity.json`, `provenance.json`, `recipe.yaml`, `model_card.md`, `requests/`, `kept.npz`
+    and `checksums.json`. What depends on the machine, the settings of TF Serving with measured batch sizes, lies beside
+    the versions in `<out>/serving/`. Warm-up, `requests/` and `kept.npz` hold a few of the real rows.
 
     Every subset of the inputs is run on real rows: the SavedModel through the C++ loader that TF Serving uses, from raw
     values and from model tensors, and the LiteRT files by name in a process without TensorFlow.
@@ -62,10 +72,12 @@ def export(run, out, rows=None, *, litert=("float32", "int8"), int8_max_drop=0.0
             calibration=calibration_tensors({n: t[:CALIBRATION_ROWS] for n, t in tuning.tensors.items()}),
             scratch=Path(scratch),
         )
-        checks, details = _write_and_prove(run, folder, kinds, evidence, int8_max_drop, say)
+        name = Path(out).resolve().name
+        checks, details = _write_and_prove(run, folder, name, kinds, evidence, int8_max_drop, say)
         summary = summarise(checks)
         _judge(checks, summary)
-        _write_papers(run, folder, evidence, checks, details)
+        _write_papers(run, folder, name, evidence, checks, details, summary)
+    write_serving(final[0].parent, {"milliseconds": details["milliseconds"], "machine": platform.platform()})
     say(f"{len(checks)} checks passed; {final[0]} written in {time.perf_counter() - start:.1f} s")
     return Bundle(final[0], summary)
 
@@ -89,14 +101,16 @@ def _calibration_rows(run):
         return None
 
 
-def _write_and_prove(run, folder, kinds, evidence, max_drop, say):
+def _write_and_prove(run, folder, name, kinds, evidence, max_drop, say):
     """Writes the artefacts and runs them, the slow steps side by side; returns `(checks, details)`."""
     is_mixed = run.recipe.training.precision != "float32"
     model = float32_model(run) if is_mixed else run.model
     litert, details = folder / "litert", {"litert": {}}
     with ExitStack() as children:
         save_saved_model(folder, run, model)
-        proof = children.enter_context(SavedModelProof(run, folder, evidence))
+        raw, tensors = evidence.sample.raw, evidence.sample.tensors
+        write_warmup(folder, name, {"serving_default": raw, "tensors": tensors, "embedding": raw})
+        proof = children.enter_context(SavedModelProof(run, folder, evidence, BATCH_SIZES))
         if kinds:
             litert.mkdir()
             conversion = children.enter_context(start_conversion(run, model, kinds, litert, evidence))
@@ -105,7 +119,8 @@ def _write_and_prove(run, folder, kinds, evidence, max_drop, say):
             for kind, seconds in conversion.wait().items():
                 say(f"LiteRT: converted {kind} in {seconds:.1f} s")
             runtime = children.enter_context(start_runtime(litert, kinds, evidence))
-        checks, details["ops"] = proof.finish(model, reference)
+        checks, measured = proof.finish(model, reference)
+        details |= measured
         say(f"SavedModel: {len(checks)} comparisons through the C++ loader in {proof.child.seconds:.1f} s")
         if is_mixed:
             checks += precision_checks(run, evidence, reference)
@@ -134,8 +149,9 @@ def _advice(failed):
     return "Please report this as a bug: the exported graph is not the trained one."
 
 
-def _write_papers(run, folder, evidence, checks, details):
+def _write_papers(run, folder, name, evidence, checks, details, summary):
     run.recipe.save(folder / "recipe.yaml")
+    write_requests(folder, name, evidence.sample.raw)
     schema = build_schema(run)
     schema["litert"] = {
         kind: {
@@ -149,20 +165,21 @@ def _write_papers(run, folder, evidence, checks, details):
     schema["vocabularies"] = write_vocabularies(folder / "litert", run.preprocessors) if schema["litert"] else {}
     parity = {
         "passed": True,
-        "versions": {p: version(p) for p in PACKAGES},
         "rows": {
             "all_inputs": len(evidence.sample),
             "raw": len(next(iter(evidence.sample.raw.values()))),
             "other_subsets": min(evidence.rows, len(evidence.sample)),
             "calibration": len(next(iter(evidence.calibration.values()))),
         },
-        "litert_ms": {kind: d["ms"] for kind, d in details["litert"].items()},
         "saved_model_ops": details["ops"],
         "checks": [c.to_json() for c in checks],
     }
-    for name, content in (("schema", schema), ("parity", parity)):
+    origin = provenance(run, PACKAGES)
+    for file, content in (("schema", schema), ("parity", parity), ("provenance", origin)):
         text = json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False)
-        (folder / f"{name}.json").write_text(text, encoding="utf-8")
+        (folder / f"{file}.json").write_text(text, encoding="utf-8")
+    (folder / "model_card.md").write_text(model_card(run, name, schema, summary, origin), encoding="utf-8")
+    write_checksums(folder)
 
 
 def _say_nothing(text):

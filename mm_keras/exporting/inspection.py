@@ -4,10 +4,15 @@ import json
 import math
 from pathlib import Path
 
+import pandas as pd
+
 from mm_keras.errors import ExportError
 from mm_keras.exporting.bundle import list_versions
-from mm_keras.exporting.checks import Check, summarise
+from mm_keras.exporting.checks import Check, format_table, summarise
 from mm_keras.exporting.flatbuffer import litert_ops
+from mm_keras.exporting.origin import check_format
+
+_NEEDED = ("saved_model.pb", "schema.json", "parity.json", "provenance.json", "checksums.json", "kept.npz")
 
 
 def inspect_bundle(path):
@@ -21,15 +26,19 @@ def inspect_bundle(path):
         - `path`, `version`, `versions` (all numbers beside it), `files` (`{relative path: bytes}`);
         - `signatures`: `{name: {"inputs": {...}, "outputs": {...}}}` with dtype, shape, meaning and blank value;
         - `classes`: `{task: names}`; `saved_model_ops`;
-        - `litert`: `{kind: {"file", "bytes", "ops", "inputs", "outputs", "ms"}}`;
-        - `parity`: `passed`, `rows`, `versions` of the packages, and `worst`, a list of one dict for each artefact,
-          signature, measure and output.
+        - `litert`: `{kind: {"file", "bytes", "ops", "inputs", "outputs"}}`;
+        - `limits`: `{field: {what: most}}`, which the graph holds;
+        - `parity`: `passed`, `rows`, and `worst`, a list of one dict for each artefact, signature, measure and output;
+        - `provenance`: `format`, versions of the packages, hashes of recipe, data and weights.
 
     Raises:
         ExportError: When the folder holds no export.
     """
-    folder = _version_folder(Path(path))
-    schema, parity = (json.loads((folder / f).read_text(encoding="utf-8")) for f in ("schema.json", "parity.json"))
+    folder = version_folder(path)
+    check_format(folder)
+    schema, parity, origin = (
+        json.loads((folder / f"{f}.json").read_text(encoding="utf-8")) for f in ("schema", "parity", "provenance")
+    )
     outputs = schema["outputs"]
     signatures = {
         name: {"inputs": schema[s["takes"]], "outputs": {k: o for k, o in outputs.items() if name in o["signatures"]}}
@@ -43,22 +52,35 @@ def inspect_bundle(path):
         "signatures": signatures,
         "classes": schema["classes"],
         "saved_model_ops": parity["saved_model_ops"],
-        "litert": {kind: _litert(folder, kind, entry, parity) for kind, entry in schema["litert"].items()},
-        "parity": {k: parity[k] for k in ("passed", "rows", "versions")} | {"worst": _worst(parity["checks"])},
+        "litert": {kind: _litert(folder, entry) for kind, entry in schema["litert"].items()},
+        "limits": {field: spec["limits"] for field, spec in schema["inputs"].items()},
+        "parity": {k: parity[k] for k in ("passed", "rows")} | {"worst": _worst(parity["checks"])},
+        "provenance": origin,
     }
 
 
-def _version_folder(path):
+def version_folder(path):
+    """Returns the version folder that a path means: itself, or the newest of a base folder.
+
+    Raises:
+        ExportError: When it holds no export.
+    """
+    path = Path(path)
     if not (path / "saved_model.pb").is_file() and (versions := list_versions(path)):
         path = path / str(versions[-1])
-    if missing := [f for f in ("saved_model.pb", "schema.json", "parity.json") if not (path / f).is_file()]:
+    if missing := [f for f in _NEEDED if not (path / f).is_file()]:
         raise ExportError(f"{path}: not an export of mm_keras; it holds no {missing[0]}.")
     return path
 
 
-def _litert(folder, kind, entry, parity):
+def parity_lines(parity):
+    """Returns the proof of a bundle as text, of the `parity` that `inspect_bundle` gives."""
+    return format_table(pd.DataFrame(parity["worst"]).astype({"tolerance": float}))
+
+
+def _litert(folder, entry):
     blob = (folder / entry["file"]).read_bytes()
-    return {**entry, "bytes": len(blob), "ops": sorted(litert_ops(blob)), "ms": parity["litert_ms"][kind]}
+    return {**entry, "bytes": len(blob), "ops": sorted(litert_ops(blob))}
 
 
 def _worst(checks):

@@ -38,8 +38,17 @@ def blank_other_fields(raw, preprocessors, subset):
 
 def reference_outputs(model, tensors, subsets, rows):
     """Runs the Keras model; returns `[{output: array}]`: the first subset on all rows, the others on `rows` rows."""
-    specs = {n: tf.TensorSpec([None, *t.shape[1:]], t.dtype, name=n) for n, t in tensors.items()}
-    call = tf.function(lambda x: model(x, training=False), input_signature=[specs], autograph=False)
+    return traced_outputs(traced(model), tensors, subsets, rows)
+
+
+def traced(model):
+    """Returns `model` as a function of `{input: tensor}`, compiled once for any number of rows."""
+    specs = {x.name: tf.TensorSpec(x.shape, x.dtype, name=x.name) for x in model.inputs}
+    return tf.function(lambda x: model(x, training=False), input_signature=[specs], autograph=False)
+
+
+def traced_outputs(call, tensors, subsets, rows):
+    """As `reference_outputs`, of a model that `traced` gave."""
     results = []
     for i, subset in enumerate(subsets):
         given = blank_others({n: t if i == 0 else t[:rows] for n, t in tensors.items()}, subset)
@@ -51,7 +60,7 @@ def reference_outputs(model, tensors, subsets, rows):
 
 def relative_difference(value, reference):
     """Returns max|value - reference| / max|reference|; infinite when a shape or a NaN differs."""
-    value, reference = np.asarray(value), np.asarray(reference)
+    value, reference = (np.asarray(v, np.float64) for v in (value, reference))
     if value.shape != reference.shape or not (np.isfinite(value).all() and np.isfinite(reference).all()):
         return np.inf
     return float(np.abs(value - reference).max() / max(np.abs(reference).max(), 1e-12))
@@ -64,6 +73,23 @@ def compare_outputs(artefact, signature, subset, outputs, reference, tolerance):
               relative_difference(outputs[name], value) if name in outputs else np.inf, tolerance)
         for name, value in reference.items()
     ]  # fmt: skip
+
+
+def compare_used(signature, subset, outputs, tensors):
+    """Returns the check of a SavedModel's flags `<input>_used`: the share of rows in which one is wrong.
+
+    Args:
+        signature: Name of the signature.
+        subset: The inputs that were given.
+        outputs: Served outputs.
+        tensors: `{input: array (rows, ...)}`, the model tensors before the others were blanked.
+    """
+    wrong = [
+        outputs[f"{name}_used"] != (values.reshape(len(values), -1).any(axis=1) & (name in subset))
+        for name, values in tensors.items()
+    ]
+    rows = len(wrong[0])
+    return Check("SavedModel", signature, "wrong flags", "used", subset, rows, float(np.any(wrong, axis=0).mean()), 0.0)
 
 
 def compare_labels(signature, subset, outputs, reference, tasks):

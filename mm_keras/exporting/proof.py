@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mm_keras.exporting.bad_rows import bad_row_requests, blanked_requests, compare_bad_rows
+from mm_keras.exporting.checks import Check
 from mm_keras.exporting.child import Child
+from mm_keras.exporting.kept import KEPT_ROWS, save_kept
 from mm_keras.exporting.parity import (
     FLOAT32_TOLERANCE,
     SAVED_MODEL_TOLERANCE,
@@ -13,10 +15,15 @@ from mm_keras.exporting.parity import (
     blank_others,
     compare_labels,
     compare_outputs,
+    compare_used,
     reference_outputs,
+    traced,
+    traced_outputs,
 )
 from mm_keras.exporting.quality import int8_checks
 from mm_keras.exporting.sample import Sample, encode_raw
+from mm_keras.exporting.saved_model import joined_model
+from mm_keras.exporting.warmup import BATCHES
 
 PRECISION_TOLERANCE = 0.2
 
@@ -50,21 +57,27 @@ class SavedModelProof:
         run: A `Run`.
         path: The SavedModel.
         evidence: The `Evidence`.
+        timing: Batch sizes at which the raw signature is timed.
     """
 
-    def __init__(self, run, path, evidence):
-        self.run, self.subsets, self.rows = run, evidence.subsets, evidence.rows
+    def __init__(self, run, path, evidence, timing=()):
+        self.run, self.path, self.subsets, self.rows = run, path, evidence.subsets, evidence.rows
         raw, tensors = evidence.sample.raw, {n: t[: self.rows] for n, t in evidence.sample.tensors.items()}
         count = len(next(iter(raw.values())))
         self.raw, self.raw_rows = raw, [count, *[-(-count // 8)] * (len(self.subsets) - 1)]
+        self.embedded = [s for s in self.subsets if len(s) in (1, len(run.recipe.inputs))]
         requests = [("tensors", blank_others(tensors, s)) for s in self.subsets]
+        raw_requests = {}
         for subset, size in zip(self.subsets, self.raw_rows, strict=True):
             few = {f: v[:size] for f, v in raw.items()}
-            requests.append(("serving_default", blank_other_fields(few, run.preprocessors, subset)))
+            raw_requests[subset] = blank_other_fields(few, run.preprocessors, subset)
+        requests += [("serving_default", r) for r in raw_requests.values()]
+        requests += [("embedding", raw_requests[s]) for s in self.embedded]
+        self.tensors = tensors
         self.bad = bad_row_requests(raw, run.preprocessors)
         blanked = blanked_requests(self.bad, run.preprocessors)
         requests += [("serving_default", batch) for batch in (*self.bad.values(), *blanked.values())]
-        job = {"path": os.fspath(path), "requests": requests}
+        job = {"path": os.fspath(path), "requests": requests, "timing": timing}
         what = "the C++ loader of the SavedModel"
         self.child = Child(what, "mm_keras.exporting.check_saved_model", job, evidence.scratch)
 
@@ -77,16 +90,21 @@ class SavedModelProof:
     def raw_reference(self, model):
         """Returns `[{output: array}]` of the Keras model for each subset, on raw rows in the batches the loader gets.
 
-        The spectrum of a batch of another size is rounded otherwise, which its logarithm makes visible.
+        The spectrum of a batch of another size is rounded otherwise, which its logarithm makes visible. With the
+        outputs come `embedding`, and under `None` the model tensors of these rows. A few rows are kept in the bundle.
         """
-        results = []
+        results, call = [], traced(joined_model(self.run, model))
         for size, subsets in ((self.raw_rows[0], self.subsets[:1]), (self.raw_rows[-1], self.subsets[1:])):
             tensors, _ = encode_raw(self.run, {f: v[:size] for f, v in self.raw.items()})
-            results += reference_outputs(model, tensors, subsets, size)
+            results += [{**r, None: tensors} for r in traced_outputs(call, tensors, subsets, size)]
+        few = {f: v[:KEPT_ROWS] for f, v in self.raw.items()}
+        tensors, _ = encode_raw(self.run, few)
+        kept = traced_outputs(call, tensors, self.subsets, KEPT_ROWS)
+        save_kept(self.path, few, tensors, self.run.preprocessors, self.subsets, kept)
         return results
 
     def finish(self, model, reference):
-        """Waits; returns `(checks, ops)`.
+        """Waits; returns `(checks, {"ops": names, "milliseconds": {batch size: of one call}})`.
 
         Args:
             model: The float32 Keras model.
@@ -94,16 +112,31 @@ class SavedModelProof:
         """
         raw_reference, answer = self.raw_reference(model), self.child.wait()
         results, checks = iter(answer["results"]), []
-        for signature, references in (("tensors", reference), ("serving_default", raw_reference)):
-            for subset, wanted in zip(self.subsets, references, strict=True):
-                outputs = next(results)
-                wanted = {k: v[: self.rows] if signature == "tensors" else v for k, v in wanted.items()}
-                checks += compare_outputs("SavedModel", signature, subset, outputs, wanted, SAVED_MODEL_TOLERANCE)
-                checks += compare_labels(signature, subset, outputs, wanted, self.run.tasks)
+        for subset, wanted in zip(self.subsets, reference, strict=True):
+            outputs, wanted = next(results), {k: v[: self.rows] for k, v in wanted.items()}
+            checks += self._compare("tensors", subset, outputs, wanted, self.tensors)
+        raw_reference = dict(zip(self.subsets, raw_reference, strict=True))
+        for subset, wanted in raw_reference.items():
+            predictions = {n: wanted[n] for n in self.run.tasks}
+            checks += self._compare("serving_default", subset, next(results), predictions, wanted[None])
+        for subset in self.embedded:
+            wanted, outputs = raw_reference[subset], next(results)
+            embedding = {"embedding": wanted["embedding"]}
+            checks += compare_outputs("SavedModel", "embedding", subset, outputs, embedding, SAVED_MODEL_TOLERANCE)
+            checks.append(compare_used("embedding", subset, outputs, wanted[None]))
         served = {name: next(results) for name in self.bad}
         for name in filter(None, self.bad):
             checks += compare_bad_rows(name, served[name], served[None], next(results))
-        return checks, answer["ops"]
+        played = {(signature, rows) for _, signature, rows in answer["warmup"]}
+        wanted = {(s, rows) for s in ("serving_default", "tensors", "embedding") for rows in BATCHES}
+        lacking = float(len(wanted - played))
+        checks.append(Check("SavedModel", "all", "warm-up: requests lost", "all", (), len(played), lacking, 0.0))
+        return checks, {k: answer[k] for k in ("ops", "milliseconds")}
+
+    def _compare(self, signature, subset, outputs, wanted, tensors):
+        checks = compare_outputs("SavedModel", signature, subset, outputs, wanted, SAVED_MODEL_TOLERANCE)
+        checks += compare_labels(signature, subset, outputs, wanted, self.run.tasks)
+        return [*checks, compare_used(signature, subset, outputs, tensors)]
 
 
 def litert_checks(run, answers, evidence, reference, max_drop):

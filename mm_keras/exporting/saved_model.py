@@ -1,11 +1,11 @@
 """The SavedModel for TF Serving: raw values or model tensors in, probabilities, values and labels out."""
 
-import logging
-from contextlib import contextmanager
-
 import keras
 import tensorflow as tf
 
+from mm_keras.exporting.canonical import make_canonical
+from mm_keras.exporting.quiet import quiet
+from mm_keras.fusion import fusion_level
 from mm_keras.model import build_model
 from mm_keras.preprocessing.raw import error_text, preprocess, raw_specs
 
@@ -28,27 +28,62 @@ def float32_model(run, **options):
 
 
 def save_saved_model(path, run, model):
-    """Writes the SavedModel with the signatures `serving_default` (raw values) and `tensors`.
+    """Writes the SavedModel with the signatures `serving_default`, `tensors` and `embedding`.
+
+    `serving_default` and `embedding` take raw values, `tensors` takes model tensors. Each output has the batch axis
+    first, along which TF Serving splits batches. The same model gives the same bytes.
 
     Args:
         path: A folder to create.
         run: A `Run`.
         model: The float32 model to serve.
     """
+    joined = joined_model(run, model)
+    # Functions of their own, called by the signatures: the graph holds the decoders and the network once.
+    prepare = tf.function(lambda raw: _prepare(run, raw), autograph=False)
+    forward = tf.function(lambda tensors: joined(tensors, training=False), autograph=False)
 
-    def outputs(tensors):
-        predictions = model(tensors, training=False)
-        return {k: v for name, task in run.tasks.items() for k, v in _served(name, task, predictions[name]).items()}
+    def outputs(predictions, tensors):
+        served = {k: v for n, task in run.tasks.items() for k, v in _served(n, task, predictions[n]).items()}
+        return served | _used(tensors)
 
     def serve_raw(**raw):
-        tensors, fine = preprocess(run.preprocessors, raw)
-        return {**outputs(tensors), "error": error_text(fine)}
+        tensors, error = prepare(raw)
+        return {**outputs(forward(tensors), tensors), "error": error}
+
+    def serve_tensors(**tensors):
+        return outputs(forward(tensors), tensors)
+
+    def serve_embedding(**raw):
+        tensors, error = prepare(raw)
+        embedding = tf.cast(forward(tensors)["embedding"], tf.float32)
+        return {"embedding": embedding, **_used(tensors), "error": error}
 
     specs = {n: tf.TensorSpec([None, *t.shape], t.dtype, name=n) for n, t in run.tensors.items()}
     _save(path, model, {
         "serving_default": _trace(serve_raw, raw_specs(run.preprocessors)),
-        "tensors": _trace(lambda **tensors: outputs(tensors), specs),
+        "tensors": _trace(serve_tensors, specs),
+        "embedding": _trace(serve_embedding, raw_specs(run.preprocessors)),
     }, tables=[p.table for p in run.preprocessors.values() if p.spec.kind == "entity"])
+    make_canonical(path)
+
+
+def embedding_model(run, model):
+    """Returns a model on the same layers that ends at the joint embedding `(batch, units)`.
+
+    A fusion of decisions has none: the logits of all tasks, side by side, stand in its place.
+    """
+    if fusion_level(run.recipe.fusion) == "decisions":
+        logits = [model.get_layer(f"{task}_logits").output for task in run.tasks]
+        joint = keras.layers.Concatenate()(logits) if len(logits) > 1 else logits[0]
+    else:
+        joint = model.get_layer("fusion").output
+    return keras.Model(model.input, joint, name="joint")
+
+
+def joined_model(run, model):
+    """Returns a model on the same layers that gives the joint `embedding` with the predictions."""
+    return keras.Model(model.input, {**model.output, "embedding": embedding_model(run, model).output}, name="joined")
 
 
 def save_single(path, run, model):
@@ -61,8 +96,18 @@ def _trace(function, specs):
     return tf.function(function, autograph=False).get_concrete_function(**specs)
 
 
+def _prepare(run, raw):
+    tensors, fine = preprocess(run.preprocessors, raw)
+    return tensors, error_text(run.preprocessors, raw, fine)
+
+
+def _used(tensors):
+    """Returns `{<input>_used: bool (batch,)}`: whether the model was given the input, neither blank nor bad."""
+    return {f"{n}_used": tf.reduce_any(t != 0, axis=list(range(1, len(t.shape)))) for n, t in tensors.items()}
+
+
 def _served(name, task, prediction):
-    """Returns the outputs of one task; each has the batch axis first, along which TF Serving splits batches."""
+    """Returns the outputs of one task."""
     prediction = tf.cast(prediction, tf.float32)
     served = {name: prediction}
     if task.is_categorical:
@@ -79,16 +124,5 @@ def _save(path, model, signatures, tables=()):
     bundle.weights = [v.value for v in model.variables]
     bundle.tables = list(tables)
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-    with _quiet():
+    with quiet():
         tf.saved_model.save(bundle, str(path), signatures=signatures, options=options)
-
-
-@contextmanager
-def _quiet():
-    logger = tf.get_logger()
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)

@@ -4,6 +4,12 @@ import json
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
+
+from mm_keras.exporting.origin import FORMAT
+from mm_keras.fusion import fusion_level
+from mm_keras.preprocessing.picture import MAX_PIXELS
+from mm_keras.preprocessing.video import MAX_CLIP_PIXELS
 
 _TENSORS = {
     "image": ("height", "width", "channels"),
@@ -49,6 +55,8 @@ def build_schema(run):
                 "shape": [None, *spec.shape.as_list()],
                 "meaning": _raw_meaning(p, field),
                 "blank": "NaN" if spec.dtype.is_floating else "",
+                "value": _value_kind(p, spec),
+                "limits": _limits(p, spec),
             }
         tensors[name] = {
             "modality": p.spec.kind,
@@ -62,15 +70,67 @@ def build_schema(run):
     outputs = {k: v for name, task in run.tasks.items() for k, v in _outputs(name, task).items()}
     outputs["error"] = {
         "dtype": "string", "shape": [None], "signatures": ["serving_default"],
-        "meaning": "empty when the row is fine, else the inputs that could not be decoded and counted as missing",
+        "meaning": "empty when the row is fine, else each input that counted as missing, and why",
     }  # fmt: skip
+    outputs["error"]["signatures"].append("embedding")
+    outputs["embedding"] = {
+        "dtype": "float32",
+        "shape": [None, _embedding_size(run)],
+        "meaning": "the joint embedding of all inputs, or of a fusion of decisions the logits of all tasks",
+        "signatures": ["embedding"],
+    }
+    for name in run.recipe.inputs:
+        outputs[f"{name}_used"] = {
+            "dtype": "bool",
+            "shape": [None],
+            "meaning": "whether the answer rests on this input: it was given and could be decoded",
+            "signatures": ["serving_default", "tensors", "embedding"],
+        }
     return {
-        "signatures": {"serving_default": {"takes": "inputs"}, "tensors": {"takes": "tensors"}},
+        "format": FORMAT,
+        "signatures": {
+            "serving_default": {"takes": "inputs"},
+            "tensors": {"takes": "tensors"},
+            "embedding": {"takes": "inputs"},
+        },
         "inputs": inputs,
         "tensors": tensors,
         "outputs": outputs,
         "classes": {n: list(t.classes) for n, t in run.tasks.items() if t.is_categorical},
     }
+
+
+def _value_kind(p, spec):
+    """Returns what a client gives: file, files, text, number, numbers or steps."""
+    if spec.dtype == tf.string:
+        return ("files" if spec.shape.rank else "file") if p.reads_files else "text"
+    return ("number", "numbers", "steps")[spec.shape.rank]
+
+
+def _limits(p, spec):
+    """Returns `{what: most}`: the limits that the graph itself holds, and what it uses of longer values."""
+    found = {}
+    if spec.dtype == tf.string and (most := getattr(p, "most_bytes", None)) is not None:
+        found["bytes"] = most
+    if p.spec.kind == "image":
+        found["pixels"] = MAX_PIXELS
+        if p.spec.views:
+            found["files"] = p.spec.views
+    elif p.spec.kind == "video":
+        found |= {"pixels": MAX_PIXELS, "pixels_of_all_frames": MAX_CLIP_PIXELS, "frames_used": p.spec.frames}
+    elif p.spec.kind == "audio":
+        found |= {"seconds_used": p.spec.seconds, "channels": 16, "least_hertz": 1000, "most_hertz": 384_000}
+    elif p.spec.kind == "text":
+        found["bytes_used" if p.is_bytes else "word_pieces_used"] = p.spec.length
+    elif p.spec.layout == "series":
+        found["steps_used"] = p.spec.steps
+    return found
+
+
+def _embedding_size(run):
+    if fusion_level(run.recipe.fusion) == "decisions":
+        return sum(run.model.get_layer(f"{task}_logits").output.shape[-1] for task in run.tasks)
+    return run.model.get_layer("fusion").output.shape[-1]
 
 
 def write_vocabularies(folder, preprocessors):

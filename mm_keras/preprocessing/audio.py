@@ -41,6 +41,7 @@ class AudioPreprocessor(Preprocessor):
 
     reads_files = True
     row_wise = True
+    most_bytes = 2**27
 
     def __init__(self, name, spec, state=None):
         super().__init__(name, spec, state)
@@ -110,6 +111,14 @@ class AudioPreprocessor(Preprocessor):
         mean, deviation = (tf.constant(self.state[k], tf.float32) for k in ("mean", "deviation"))
         heard = tf.reduce_any(log_mel > 0.0, axis=2, keepdims=True)
         return tf.where(heard, (log_mel - mean) / deviation, 0.0)
+
+    def why(self, raw):
+        """Returns string `(batch,)`: what is wrong with bytes that cannot be decoded."""
+        contents = raw[self.name]
+        is_wave = tf.equal(tf.strings.substr(contents, 0, 4), b"RIFF")
+        is_wave &= tf.equal(tf.strings.substr(tf.strings.join([contents, b"\0" * 12]), 8, 4), b"WAVE")
+        coding = "cut, corrupt or of another coding than PCM of 8 to 32 bits or float of 32"
+        return tf.where(is_wave, coding, "not a WAV file")
 
     def augment(self, batch, seed):
         """Batch of waveforms in training: noise is added, and each is shifted in time, as the recipe says."""

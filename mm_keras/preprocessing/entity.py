@@ -38,6 +38,8 @@ class EntityPreprocessor(Preprocessor):
             becomes of them.
     """
 
+    most_bytes = 2**16
+
     def __init__(self, name, spec, state=None):
         super().__init__(name, spec, state)
         self.vectors = None
@@ -150,6 +152,10 @@ class EntityPreprocessor(Preprocessor):
     def check(self, raw):
         """False for a name that the graph lacks."""
         return self.table.lookup(raw[self.name]) >= 0
+
+    def why(self, raw):
+        """Returns string `(batch,)`: what is wrong with a name that `check` refuses."""
+        return tf.fill(tf.shape(raw[self.name]), "not in the graph")
 
     def neighbours(self, number):
         """Returns `[(name, relation), ..]` of an entity's neighbours; the relation's arrow points from head to tail."""

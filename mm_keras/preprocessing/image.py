@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from mm_keras.preprocessing.augmentation import pictures, stream
-from mm_keras.preprocessing.picture import decode_color, decode_rgba
+from mm_keras.preprocessing.picture import decode_color, decode_rgba, why_no_picture
 from mm_keras.preprocessing.preprocessor import Preprocessor
 from mm_keras.recipe import TensorInfo
 from mm_keras.recipe.hub import is_preset, read_part
@@ -23,6 +23,7 @@ class ImagePreprocessor(Preprocessor):
 
     reads_files = True
     row_wise = True
+    most_bytes = 2**26
 
     @property
     def tensor(self):
@@ -47,6 +48,10 @@ class ImagePreprocessor(Preprocessor):
             lambda: self._pixels(contents),
         )
         return tf.ensure_shape(pixels, shape)
+
+    def why(self, raw):
+        """Returns string `(batch,)`: what is wrong with bytes that cannot be decoded."""
+        return why_no_picture(raw[self.name])
 
     def _pixels(self, contents):
         if self.spec.channels == 4:

@@ -5,6 +5,15 @@ import tensorflow as tf
 # Checked in the header, since decoders take the memory that a file declares before they read it. 64 megapixels are
 # 1 GiB as float32 RGBA.
 MAX_PIXELS = 2**26
+NO_PICTURE = "not a JPEG, PNG, GIF or BMP"
+
+
+def why_no_picture(contents):
+    """Returns string of the shape of `contents`: why bytes that are not empty could not be decoded."""
+    known = tf.zeros(tf.shape(contents), tf.bool)
+    for magic in (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM"):
+        known |= tf.equal(tf.strings.substr(contents, 0, len(magic)), magic)
+    return tf.where(known, f"cut, corrupt or over {MAX_PIXELS} pixels", NO_PICTURE)
 
 
 def decode_rgba(contents):

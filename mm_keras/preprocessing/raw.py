@@ -21,6 +21,8 @@ def raw_specs(preprocessors):
 def preprocess(preprocessors, raw):
     """Turns a batch of raw values into model tensors, in graph ops; a bad value counts as missing.
 
+    So does a value of more bytes than its preprocessor's `most_bytes`, before anything looks at it.
+
     Args:
         preprocessors: `{input: preprocessor}`.
         raw: `{field: tensor (batch, ...)}`, as `raw_specs` says.
@@ -38,6 +40,11 @@ def preprocess(preprocessors, raw):
     tensors, fine = {}, {}
     for name, p in preprocessors.items():
         own = {field: raw[field] for field in p.raw_specs}
+        if (most := getattr(p, "most_bytes", None)) is not None:
+            small = _bytes(own) <= most
+            own = {f: _blank_where(~small, v, p.blank[f]) for f, v in own.items()}
+        else:
+            small = True
         if p.row_wise:
             rows, fine[name] = decode_rows(p.decode, tf.zeros(p.decoded_shape), own)
             tensors[name] = p.finish(rows)
@@ -45,12 +52,35 @@ def preprocess(preprocessors, raw):
             fine[name] = p.check(own)
             own = {f: _blank_where(~fine[name], v, p.blank[f]) for f, v in own.items()}
             tensors[name] = p.finish(p.decode(own))
+        fine[name] &= small
     return tensors, fine
 
 
-def error_text(fine):
-    """Returns string `(batch,)`: `"photo: undecodable; "` for each bad value of a row, empty when all are fine."""
-    return tf.strings.join([tf.where(ok, "", f"{name}: undecodable; ") for name, ok in fine.items()])
+def error_text(preprocessors, raw, fine):
+    """Says why values are bad, in graph ops.
+
+    Args:
+        preprocessors: `{input: preprocessor}`.
+        raw: `{field: tensor (batch, ...)}`, as `preprocess` took it.
+        fine: `{input: bool (batch,)}`, as `preprocess` gave it.
+
+    Returns:
+        String `(batch,)`: `"photo: not a JPEG, PNG, GIF or BMP; "` of each bad value in a row; else empty.
+    """
+    texts = []
+    for name, p in preprocessors.items():
+        own = {field: raw[field] for field in p.raw_specs}
+        why = p.why(own)
+        if (most := getattr(p, "most_bytes", None)) is not None:
+            why = tf.where(_bytes(own) > most, f"over {most} bytes", why)
+        texts.append(tf.where(fine[name], "", tf.strings.join([f"{name}: ", why, "; "])))
+    return tf.strings.join(texts)
+
+
+def _bytes(raw):
+    """Returns int64 `(batch,)`: how long the strings of one input are together."""
+    lengths = [tf.cast(tf.strings.length(v), tf.int64) for v in raw.values() if v.dtype == tf.string]
+    return tf.add_n([tf.reduce_sum(n, axis=1) if n.shape.rank == 2 else n for n in lengths])
 
 
 def _blank_where(bad, values, blank):

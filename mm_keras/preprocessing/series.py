@@ -51,6 +51,10 @@ class SeriesPreprocessor(VectorPreprocessor):
         """False for a row with a step of both numbers and NaN, or a number infinite before or once standardised."""
         return tf.reduce_all(self._is_whole_or_missing(raw[self.name][:, : self.spec.steps]), axis=1)
 
+    def why(self, raw):
+        """Returns string `(batch,)`: what is wrong with a row that `check` refuses."""
+        return tf.fill(tf.shape(raw[self.name])[:1], "some numbers of a step are NaN, infinite or too large")
+
     def draw(self, tensor):
         """Returns the steps up to the last real one, `(steps, features)` in the features' units; NaN is missing."""
         tensor = np.asarray(tensor)

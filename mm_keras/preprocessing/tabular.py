@@ -99,6 +99,15 @@ class TabularPreprocessor(Preprocessor):
             fine &= tf.math.is_nan(raw[field]) | tf.math.is_finite(self._scaled(field, raw))
         return fine
 
+    def why(self, raw):
+        """Returns string `(batch,)`: what is wrong with a row that `check` refuses."""
+        return tf.fill(tf.shape(next(iter(raw.values()))), "a number is infinite, or too large")
+
+    @property
+    def most_bytes(self):
+        """Of all categories of a row together; `None` without any."""
+        return 2**16 if self.categorical else None
+
     def _scaled(self, field, batch):
         return (batch[field] - self.state["mean"][field]) / self.state["deviation"][field]
 

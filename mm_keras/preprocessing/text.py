@@ -39,6 +39,8 @@ class TextPreprocessor(Preprocessor):
         Song et al. 2021, arXiv:2012.15524 (the tokenizer); Schuster and Nakajima 2012 (WordPiece).
     """
 
+    most_bytes = 2**20
+
     def __init__(self, name, spec, state=None):
         super().__init__(name, spec, state)
         self._tokenizer = None
@@ -175,6 +177,10 @@ class TextPreprocessor(Preprocessor):
 
     def check(self, raw):
         return tf.ones(tf.shape(raw[self.name]), tf.bool)
+
+    def why(self, raw):
+        """Returns string `(batch,)`, empty: any bytes are a text."""
+        return tf.zeros(tf.shape(raw[self.name]), tf.string)
 
     def words(self, token_ids):
         """Returns the WordPieces, or the characters, of one row of ids, padding left out."""

@@ -68,6 +68,10 @@ class VectorPreprocessor(Preprocessor):
         whole = tf.reduce_all(tf.math.is_finite(scaled), axis=-1, keepdims=True)
         return tf.where(whole, scaled, 0.0), whole
 
+    def why(self, raw):
+        """Returns string `(batch,)`: what is wrong with a row that `check` refuses."""
+        return tf.fill(tf.shape(raw[self.name])[:1], "some of its numbers are NaN, infinite or too large")
+
     def _scaled(self, batch):
         mean, deviation = (tf.constant(self.state[k], tf.float32) for k in ("mean", "deviation"))
         return (batch - mean) / deviation

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from mm_keras.preprocessing.image import ImagePreprocessor, read_file
-from mm_keras.preprocessing.picture import MAX_PIXELS, check_size
+from mm_keras.preprocessing.picture import MAX_PIXELS, NO_PICTURE, check_size, why_no_picture
 from mm_keras.preprocessing.preprocessor import Preprocessor
 from mm_keras.recipe import Image, TensorInfo
 
@@ -27,6 +27,7 @@ class VideoPreprocessor(Preprocessor):
 
     reads_files = True
     row_wise = True
+    most_bytes = 2**27
 
     def __init__(self, name, spec, state=None):
         super().__init__(name, spec, state)
@@ -61,6 +62,14 @@ class VideoPreprocessor(Preprocessor):
         frames = tf.where(black & ~tf.reduce_all(black), BLACK, frames)
         missing = self.spec.frames - tf.shape(frames)[0]
         return tf.ensure_shape(tf.pad(frames, [[0, missing], [0, 0], [0, 0], [0, 0]]), self.tensor.shape)
+
+    def why(self, raw):
+        """Returns string `(batch,)`: what is wrong with files of which one cannot be decoded."""
+        contents = raw[self.name]
+        strange = tf.equal(why_no_picture(contents), NO_PICTURE) & (tf.strings.length(contents) > 0)
+        cut = f"a frame is cut or corrupt, or all together are over {MAX_CLIP_PIXELS} pixels"
+        why = f"a file is {NO_PICTURE} (MP4, AVI and WebM are converted first: mm-keras ingest)"
+        return tf.where(tf.reduce_any(strange, axis=1), why, cut)
 
     def _one(self, contents):
         is_gif = tf.equal(tf.strings.substr(contents, 0, 4), b"GIF8")

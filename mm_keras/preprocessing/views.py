@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from mm_keras.preprocessing.augmentation import keep_presence
 from mm_keras.preprocessing.image import ImagePreprocessor
+from mm_keras.preprocessing.picture import MAX_PIXELS, NO_PICTURE, why_no_picture
 from mm_keras.preprocessing.preprocessor import Preprocessor
 
 
@@ -20,6 +21,7 @@ class ViewsPreprocessor(Preprocessor):
 
     reads_files = True
     row_wise = True
+    most_bytes = 2**27
 
     def __init__(self, name, spec, state=None):
         self.single = ImagePreprocessor(name, spec.model_copy(update={"views": None}))
@@ -56,6 +58,13 @@ class ViewsPreprocessor(Preprocessor):
         one = tf.TensorSpec(self.single.decoded_shape, tf.float32)
         pixels = tf.map_fn(lambda c: self.single.decode({self.name: c}), raw[self.name], fn_output_signature=one)
         return tf.ensure_shape(pixels, self.tensor.shape)
+
+    def why(self, raw):
+        """Returns string `(batch,)`: what is wrong with files of which one cannot be decoded."""
+        contents = raw[self.name]
+        strange = tf.equal(why_no_picture(contents), NO_PICTURE) & (tf.strings.length(contents) > 0)
+        cut = f"a picture is cut, corrupt or over {MAX_PIXELS} pixels"
+        return tf.where(tf.reduce_any(strange, axis=1), f"a file is {NO_PICTURE}", cut)
 
     def augment(self, batch, seed):
         """Batch in training: each view is changed as one picture is, by a draw of its own; none comes or goes."""

@@ -86,7 +86,7 @@ class Recipe(Part):
 
     def _graph_names(self):
         for name in self.inputs:
-            ends = ("", "_encoder", "_present", "_missing", "_tokens")
+            ends = ("", "_encoder", "_present", "_missing", "_tokens", "_used")
             yield from ((f"{name}{end}", f"inputs.{name}") for end in ends)
         # The parts of encoders and of a fusion that reaches into them are numbered.
         owners = {f"{name}_encoder": f"inputs.{name}" for name in self.inputs} | {"fusion": "the fusion"}

@@ -15,7 +15,7 @@ from mm_keras.extension import check_loads, describe_extensions
 from mm_keras.recipe import load_recipe
 from mm_keras.training.examples import save_examples, save_rows
 from mm_keras.training.learn import learn
-from mm_keras.training.run import load_run, save_assets
+from mm_keras.training.run import FORMAT, load_run, save_assets
 from mm_keras.training.trainer import Trainer
 
 PACKAGES = ("mm_keras", "tensorflow", "keras", "tensorflow-text", "tensorflow-io", "numpy", "pandas", "scikit-learn")
@@ -110,6 +110,7 @@ def _save(out, data, trainer, history, began):
 def _describe(data, trainer, history, seconds):
     """Returns what `run.json` says of a training."""
     return {
+        "format": FORMAT,
         "seed": trainer.recipe.training.seed,
         "manifest": data.name,
         "rows": {s: int((data.rows.splits == s).sum()) for s in ("train", "validation", "test")},

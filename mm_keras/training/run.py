@@ -100,6 +100,8 @@ class Run:
         return {n: t.numpy() for n, t in tensors.items()}, {n: ok.numpy() for n, ok in fine.items()}
 
 
+# Counted up when a run that an older mm_keras wrote can no longer be read; a run that does not say is of format 1.
+FORMAT = 1
 # What is stored as a file of its own, an entry a line.
 LISTS = ("vocabulary", "classes", "relations", "triples", "features", "neighbours", "words")
 
@@ -142,7 +144,8 @@ def load_run(source):
     """Returns the `Run` stored in a folder, or `source` itself when it is a `Run`.
 
     Raises:
-        DataError: When the folder is no run, or a user's own encoder or fusion cannot be found again.
+        DataError: When the folder is no run, a newer mm_keras wrote it, or a user's own encoder or fusion cannot be
+            found again.
     """
     if isinstance(source, Run):
         return source
@@ -150,6 +153,8 @@ def load_run(source):
     for file in ("model.keras", "run.json"):  # `fit` writes the second last
         if not (folder / file).is_file():
             raise DataError(f"{folder}: not a run folder; it holds no {file}. `mm-keras fit --out {folder}` makes one.")
+    info = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    _check_format(folder, info)
     recipe, preprocessors, tasks = load_assets(folder)
     # Layers must be registered before Keras reads their names; the registry imports its entries only when resolved.
     from mm_keras.model import build_model  # noqa: F401
@@ -164,5 +169,15 @@ def load_run(source):
     # The weights of a frozen layer's own layers come back as if they were trained.
     for weight in [w for layer in model._flatten_layers() if not layer.trainable for w in layer.weights]:
         weight.trainable = False
-    info = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     return Run(folder, recipe, preprocessors, tasks, model, info)
+
+
+def _check_format(folder, info):
+    """Raises when a run cannot be read by this version, with what to do."""
+    written, by = info.get("format", 1), info.get("versions", {}).get("mm_keras", "unknown")
+    if written == FORMAT:
+        return
+    where = f"{folder}: a run of format {written}, written by mm_keras {by}; this one reads format {FORMAT}."
+    if written > FORMAT:
+        raise DataError(f"{where} Upgrade it: pip install --upgrade mm_keras")
+    raise DataError(f"{where} Train it again from its recipe.yaml, or load it with: pip install mm_keras=={by}")

@@ -93,7 +93,7 @@ def test_the_run_alone_is_enough(citations, tmp_path):
         pd.testing.assert_frame_equal(mm.predict(again, rows), expected)
         with_unknown = mm.predict(again, pd.concat([rows, pd.DataFrame({"paper": ["w9999"]})]))
         assert with_unknown["error"].iloc[-1].startswith("paper: the graph has no entity of this name")
-        assert mm.predict(again, {"paper": "w9999"})["error"].tolist() == ["paper: undecodable; "]
+        assert mm.predict(again, {"paper": "w9999"})["error"].tolist() == ["paper: not in the graph; "]
         missing = mm.predict(again, {})
         np.testing.assert_array_equal(*(t.iloc[0, 2:-1] for t in (missing, mm.predict(again, {"paper": "w9999"}))))
     finally:

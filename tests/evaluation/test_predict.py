@@ -64,7 +64,7 @@ def test_a_bad_value_counts_as_missing_and_is_named(digits_run, digits_data):
     example = digits_data.test.example(1)
     without = {k: v for k, v in example.items() if k != "scan"}
     table = predict(digits_run, [example, {**example, "scan": b"no picture"}, without])
-    assert table["error"].tolist() == ["", "scan: undecodable; ", ""]
+    assert table["error"].tolist() == ["", "scan: not a JPEG, PNG, GIF or BMP; ", ""]
     np.testing.assert_allclose(table.loc[1, CLASSES].astype(float), table.loc[2, CLASSES].astype(float), atol=1e-6)
 
 

@@ -49,14 +49,14 @@ def with_changed_weight(save):
 def test_a_good_one_passes_and_the_next_gets_the_next_number(run, tmp_path, capsys):
     first = mm.export(run, tmp_path / "two", ROWS)
     assert [line.split(" ")[0] for line in capsys.readouterr().out.splitlines()] == [
-        "drew", "LiteRT:", "LiteRT:", "SavedModel:", "LiteRT:", "26",
+        "drew", "LiteRT:", "LiteRT:", "SavedModel:", "LiteRT:", "39",
     ]  # fmt: skip
     (tmp_path / "two" / "7").mkdir()
     (tmp_path / "two" / "notes").mkdir()
     second = mm.export(run, tmp_path / "two", ROWS, litert=(), verbose=False)
     assert (first.version, second.version) == (1, 8)
     assert not (second.path / "litert").exists()
-    assert sorted(p.name for p in (tmp_path / "two").iterdir()) == ["1", "7", "8", "notes"]
+    assert sorted(p.name for p in (tmp_path / "two").iterdir()) == ["1", "7", "8", "notes", "serving"]
     assert capsys.readouterr().out == ""
 
 

@@ -64,7 +64,8 @@ def test_names_in_a_graph_and_unknown_ones(place):
         assert tensors["place"].dtype == tf.int32
         assert tensors["place"].numpy().tolist() == [[3], [0], [0], [1], [0]]
         assert fine["place"].numpy().tolist() == [True, True, False, True, False]
-        assert error_text(fine).numpy().tolist() == [b"", b"", b"place: undecodable; ", b"", b"place: undecodable; "]
+        texts = error_text({"place": place}, {"place": names}, fine).numpy().tolist()
+        assert texts == [b"", b"", b"place: not in the graph; ", b"", b"place: not in the graph; "]
     assert place.draw([2]) == "b"
     mapped = tf.data.Dataset.from_tensors(names).map(lambda x: place.finish(place.decode(place.read(x))))
     assert next(iter(mapped)).numpy()[:, 0].tolist() == [3, 0, 0, 1, 0]

@@ -58,9 +58,12 @@ def test_bad_values_become_missing_and_leave_all_else_alone(run, batch, inputs):
         assert fine[name].tolist() == [True, name not in inputs, True]
         np.testing.assert_array_equal(tensors[name][[0, 2]], np.asarray(batch[name])[[0, 2]])
         np.testing.assert_array_equal(tensors[name][1], 0 if name in inputs else batch[name][1])
-    texts = error_text({n: tf.constant(ok) for n, ok in fine.items()}).numpy()
-    told = "".join(f"{n}: undecodable; " for n in run.preprocessors if n in inputs)
-    assert texts.tolist() == [b"", told.encode(), b""]
+    raw = as_tensors(raw_batch(run.preprocessors, examples))
+    texts = error_text(run.preprocessors, raw, {n: tf.constant(ok) for n, ok in fine.items()}).numpy()
+    assert [t.decode().count("; ") for t in texts] == [0, len(inputs), 0]
+    told = [part.split(": ") for part in texts[1].decode().split("; ")[:-1]]
+    assert [name for name, _ in told] == [n for n in run.preprocessors if n in inputs]
+    assert all(why for _, why in told)
 
 
 NONE = dict.fromkeys(("photo", "title", "voice", "price", "colour", "features"))

@@ -1,0 +1,104 @@
+"""`mm-keras verify`: a bundle's checksums, and its answers to the rows it keeps, on whatever machine it is now."""
+
+import json
+import tempfile
+from pathlib import Path
+
+from mm_keras.errors import ExportError
+from mm_keras.exporting.check_saved_model import FORBIDDEN
+from mm_keras.exporting.checks import Check, format_table, summarise
+from mm_keras.exporting.child import Child
+from mm_keras.exporting.inspection import version_folder
+from mm_keras.exporting.kept import KEPT_ROWS, kept_request, load_kept
+from mm_keras.exporting.origin import check_format, wrong_files
+from mm_keras.exporting.parity import blank_others, compare_outputs
+
+# Another processor or version of TensorFlow rounds otherwise than the one that exported.
+TOLERANCE = 1e-4
+# What the quantised files may differ on a few rows, against the worst that the export itself measured on many.
+GROWTH, ROOM = 2.0, 0.02
+
+
+def verify_bundle(bundle):
+    """Proves a bundle again: every file is what was written, and every artefact answers as the trained model did.
+
+    A few real rows and the model's answers to them for every subset of the inputs lie in the bundle, so neither the run
+    nor its data is needed.
+
+    Args:
+        bundle: A version folder, or a base folder, of which the newest version is checked.
+
+    Returns:
+        DataFrame as `Bundle.parity`.
+
+    Raises:
+        ExportError: When a file was changed, or an answer differs; with what.
+    """
+    folder = version_folder(bundle)
+    check_format(folder)
+    if faults := wrong_files(folder):
+        listed = ", ".join(f"{file} is {why}" for file, why in faults.items())
+        raise ExportError(f"{folder}: not what was exported: {listed}.")
+    kept = load_kept(folder)
+    parity = json.loads((folder / "parity.json").read_text(encoding="utf-8"))
+    schema = json.loads((folder / "schema.json").read_text(encoding="utf-8"))
+    checks = [c for prove in PROOFS for c in prove(folder, kept, schema, parity)]
+    summary = summarise(checks)
+    if not summary["passed"].all():
+        raise ExportError(f"{folder}: differs from the trained model on this machine.\n{format_table(summary)}")
+    return summary
+
+
+def prove_saved_model(folder, kept, schema, parity):
+    """Returns the checks of the SavedModel, run through the C++ loader on every subset of the inputs."""
+    requests = []
+    for subset in kept["outputs"]:
+        raw, tensors = kept_request(kept, subset), blank_others(kept["tensors"], subset)
+        requests += [("serving_default", raw), ("tensors", tensors), ("embedding", raw)]
+    answer = _run("check_saved_model", {"path": str(folder), "requests": requests})
+    results, checks = iter(answer["results"]), []
+    for subset, wanted in kept["outputs"].items():
+        for signature in ("serving_default", "tensors", "embedding"):
+            names = ["embedding"] if signature == "embedding" else [n for n in wanted if n != "embedding"]
+            own = {n: wanted[n] for n in names}
+            checks += compare_outputs("SavedModel", signature, subset, next(results), own, TOLERANCE)
+    strange = [op for op in answer["ops"] if FORBIDDEN.search(op)]
+    checks.append(Check("SavedModel", "all", "forbidden ops", "all", (), 0, float(len(strange)), 0.0))
+    return checks
+
+
+def prove_litert(folder, kept, schema, parity):
+    """Returns the checks of the LiteRT files, run by name without TensorFlow; quantised ones by what they had."""
+    files = {kind: str(folder / entry["file"]) for kind, entry in schema["litert"].items()}
+    if not files:
+        return []
+    subsets = list(kept["outputs"])
+    job = {
+        "files": files,
+        "tensors": kept["tensors"],
+        "subsets": subsets,
+        "rows": KEPT_ROWS,
+    }
+    answers, checks = _run("check_litert", job), []
+    for kind, answer in answers.items():
+        artefact, signature = f"LiteRT {kind}", schema["litert"][kind]["signature"]
+        had = [
+            c["value"]
+            for c in parity["checks"]
+            if (c["artefact"], c["measure"]) == (artefact, "difference") and c["value"] is not None
+        ]
+        tolerance = max([TOLERANCE, *(GROWTH * v + ROOM for v in had if v > TOLERANCE)])
+        for subset, outputs in zip(subsets, answer["results"], strict=True):
+            wanted = {n: v for n, v in kept["outputs"][subset].items() if n != "embedding"}
+            checks += compare_outputs(artefact, signature, subset, outputs, wanted, tolerance)
+    return checks
+
+
+# Each takes `(version folder, what load_kept gave, schema, parity)` and returns checks.
+PROOFS = (prove_saved_model, prove_litert)
+
+
+def _run(worker, job):
+    with tempfile.TemporaryDirectory() as scratch:
+        with Child(f"the check of the bundle ({worker})", f"mm_keras.exporting.{worker}", job, Path(scratch)) as child:
+            return child.wait()
