@@ -110,7 +110,7 @@ def _value_kind(p, spec):
 def _limits(p, spec):
     """Returns `{what: most}`: the limits that the graph itself holds, and what it uses of longer values."""
     found = {}
-    if spec.dtype == tf.string and (most := getattr(p, "most_bytes", None)) is not None:
+    if spec.dtype == tf.string and (most := p.most_bytes) is not None:
         found["bytes"] = most
     if p.spec.kind == "image":
         found["pixels"] = MAX_PIXELS

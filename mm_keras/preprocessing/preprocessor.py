@@ -14,6 +14,7 @@ class Preprocessor:
 
     reads_files = False
     row_wise = False
+    most_bytes = None  # one value may have; of numbers none is long
 
     def __init__(self, name, spec, state=None):
         self.name, self.spec, self.state = name, spec, state or {}

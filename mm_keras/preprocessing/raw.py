@@ -40,7 +40,7 @@ def preprocess(preprocessors, raw):
     tensors, fine = {}, {}
     for name, p in preprocessors.items():
         own = {field: raw[field] for field in p.raw_specs}
-        if (most := getattr(p, "most_bytes", None)) is not None:
+        if (most := p.most_bytes) is not None:
             small = _bytes(own) <= most
             own = {f: _blank_where(~small, v, p.blank[f]) for f, v in own.items()}
         else:
@@ -71,7 +71,7 @@ def error_text(preprocessors, raw, fine):
     for name, p in preprocessors.items():
         own = {field: raw[field] for field in p.raw_specs}
         why = p.why(own)
-        if (most := getattr(p, "most_bytes", None)) is not None:
+        if (most := p.most_bytes) is not None:
             why = tf.where(_bytes(own) > most, f"over {most} bytes", why)
         texts.append(tf.where(fine[name], "", tf.strings.join([f"{name}: ", why, "; "])))
     return tf.strings.join(texts)
