@@ -9,12 +9,12 @@ from pathlib import Path
 
 IMAGE = "tensorflow/serving:2.20.0"
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
-# A larger batch must answer this many times the rows of the next smaller one in a second.
+# A larger batch must answer this many times the rows of any smaller one in a second.
 WORTH = 1.1
 
 
 def allowed_batch_sizes(milliseconds):
-    """Returns the batch sizes that TF Serving may form: each answers at least a tenth more rows a second.
+    """Returns the batch sizes that TF Serving may form: up to the largest one that answers a tenth more rows a second.
 
     Args:
         milliseconds: `{batch size: of one call}`, sizes doubling.
@@ -23,13 +23,13 @@ def allowed_batch_sizes(milliseconds):
         >>> allowed_batch_sizes({1: 10.0, 2: 11.0, 4: 14.0, 8: 27.9})
         [1, 2, 4]
     """
-    sizes = sorted(milliseconds)
-    chosen = sizes[:1]
-    for size in sizes[1:]:
-        if size / milliseconds[size] < WORTH * chosen[-1] / milliseconds[chosen[-1]]:
-            break
-        chosen.append(size)
-    return chosen
+    best, most = 0.0, 0
+    for size in sorted(milliseconds):
+        rate = size / milliseconds[size]
+        if rate >= WORTH * best:
+            most = size
+        best = max(best, rate)
+    return [size for size in sorted(milliseconds) if size <= most]
 
 
 def write_serving(out, measured):

@@ -71,7 +71,8 @@ def test_the_warm_up_is_what_tensorflow_serving_reads(tmp_path):
 
 
 def test_batches_grow_while_they_pay():
-    assert allowed_batch_sizes({1: 10.0, 2: 19.0, 4: 20.0}) == [1]
+    assert allowed_batch_sizes({1: 10.0, 2: 19.0, 4: 39.0}) == [1]
+    assert allowed_batch_sizes({1: 10.0, 2: 21.0, 4: 20.0}) == [1, 2, 4]  # one slow measurement in between
     assert allowed_batch_sizes({1: 10.0, 2: 18.0, 4: 20.0, 8: 36.1, 16: 90.0}) == [1, 2, 4, 8]
     assert allowed_batch_sizes({}) == []
 
