@@ -10,12 +10,14 @@ from pathlib import Path
 from mm_keras.errors import ExportError
 from mm_keras.exporting.bundle import Bundle, new_version
 from mm_keras.exporting.checks import format_table, summarise
-from mm_keras.exporting.litert import check_kinds, start_conversion, start_runtime
+from mm_keras.exporting.device import device_schema, draw_device_rows
+from mm_keras.exporting.litert import Conversion, check_kinds, start_runtime
+from mm_keras.exporting.phone.files import write_tokenizers
 from mm_keras.exporting.parity import input_subsets, reference_outputs
-from mm_keras.exporting.proof import Evidence, SavedModelProof, litert_checks, precision_checks
+from mm_keras.exporting.proof import Evidence, SavedModelProof, device_checks, litert_checks, precision_checks
 from mm_keras.exporting.sample import calibration_tensors, draw_sample
 from mm_keras.exporting.saved_model import float32_model, save_saved_model
-from mm_keras.exporting.schema import build_schema, write_vocabularies
+from mm_keras.exporting.schema import build_schema
 from mm_keras.training.run import load_run
 
 # Rows with all inputs, where int8's accuracy is measured; rows of every other subset; rows that calibrate int8.
@@ -34,7 +36,8 @@ def export(run, out, rows=None, *, litert=("float32", "int8"), int8_max_drop=0.0
         out: Base folder of the served model, for instance `saved_models/pets`; the version becomes `<out>/<number>`.
         rows: Real rows: `len(rows)`, `rows.example(i) -> {field: value}`, `rows.targets(task) -> labels`. Defaults to
             those that the run keeps: up to 256, of validation first, then of training.
-        litert: Which LiteRT files to write, some of `"float32"` and `"int8"`.
+        litert: Which LiteRT files to write, some of `"float32"`, `"float16"`, `"dynamic"` (8-bit weights), `"int8"`
+            and `"int8_io"`, int8 whose inputs and outputs are integers too.
         int8_max_drop: Largest fall of int8's accuracy on `rows`, and growth of its root mean squared error in
             deviations of the task.
         calibration: Rows whose values set int8's ranges. Defaults to those that the run keeps, or to `rows` when it
@@ -61,6 +64,7 @@ def export(run, out, rows=None, *, litert=("float32", "int8"), int8_max_drop=0.0
             rows=max(8, min(SUBSET_ROWS, 2048 // len(subsets))),
             calibration=calibration_tensors({n: t[:CALIBRATION_ROWS] for n, t in tuning.tensors.items()}),
             scratch=Path(scratch),
+            device=draw_device_rows(run, sample.raw, subsets) if kinds else None,
         )
         checks, details = _write_and_prove(run, folder, kinds, evidence, int8_max_drop, say)
         summary = summarise(checks)
@@ -99,7 +103,7 @@ def _write_and_prove(run, folder, kinds, evidence, max_drop, say):
         proof = children.enter_context(SavedModelProof(run, folder, evidence))
         if kinds:
             litert.mkdir()
-            conversion = children.enter_context(start_conversion(run, model, kinds, litert, evidence))
+            conversion = children.enter_context(Conversion(run, model, kinds, litert, evidence))
         reference = reference_outputs(model, evidence.sample.tensors, evidence.subsets, evidence.rows)
         if kinds:
             for kind, seconds in conversion.wait().items():
@@ -112,6 +116,7 @@ def _write_and_prove(run, folder, kinds, evidence, max_drop, say):
         if kinds:
             details["litert"] = runtime.wait()
             found = litert_checks(run, details["litert"], evidence, reference, max_drop)
+            found += device_checks(details["litert"], evidence, model)
             say(f"LiteRT: {len(found)} comparisons without TensorFlow in {runtime.seconds:.1f} s")
             checks += found
     return checks, details
@@ -141,12 +146,14 @@ def _write_papers(run, folder, evidence, checks, details):
         kind: {
             "file": f"litert/{kind}.tflite",
             "signature": "serving_default",
-            "inputs": d["inputs"],
-            "outputs": d["outputs"],
+            **d["signatures"]["serving_default"],
+            "device": d["signatures"]["device"],
         }
         for kind, d in details["litert"].items()
     }
-    schema["vocabularies"] = write_vocabularies(folder / "litert", run.preprocessors) if schema["litert"] else {}
+    texts = write_tokenizers(folder / "litert", run.preprocessors) if schema["litert"] else ()
+    schema["vocabularies"] = dict.fromkeys(texts, "vocab.json")
+    schema["device"] = {f: d for p in run.preprocessors.values() for f, d in device_schema(p).items()}
     parity = {
         "passed": True,
         "versions": {p: version(p) for p in PACKAGES},

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import keras
 import tensorflow as tf
 
+from mm_keras.exporting.device import device_specs, from_device
 from mm_keras.model import build_model
 from mm_keras.preprocessing.raw import error_text, preprocess, raw_specs
 
@@ -57,6 +58,15 @@ def save_single(path, run, model):
     _save(path, model, {"serving_default": _trace(lambda **tensors: model(tensors, training=False), specs)})
 
 
+def save_front(path, run):
+    """Writes the SavedModel that makes model tensors of what a device gives, one example at a time; see `device`."""
+
+    def front(**values):
+        return from_device(run.preprocessors, values)
+
+    _save(path, None, {"serving_default": _trace(front, device_specs(run.preprocessors))})
+
+
 def _trace(function, specs):
     return tf.function(function, autograph=False).get_concrete_function(**specs)
 
@@ -76,7 +86,7 @@ def _save(path, model, signatures, tables=()):
     bundle = tf.Module()
     # The model itself must not be an attribute: Keras would then save copies of its variables, and the C++ loader
     # restores those copies but runs on the originals ("Could not find variable").
-    bundle.weights = [v.value for v in model.variables]
+    bundle.weights = [v.value for v in model.variables] if model is not None else []
     bundle.tables = list(tables)
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     with _quiet():

@@ -1,7 +1,6 @@
 """schema.json: what a client must send, what comes back, and what a phone must compute before it calls LiteRT."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 
@@ -71,17 +70,6 @@ def build_schema(run):
         "outputs": outputs,
         "classes": {n: list(t.classes) for n, t in run.tasks.items() if t.is_categorical},
     }
-
-
-def write_vocabularies(folder, preprocessors):
-    """Writes `<input>_vocabulary.json`, a list whose places are the ids, for every text; returns `{input: file}`."""
-    files = {}
-    for name, p in preprocessors.items():
-        if "vocabulary" in p.state:
-            files[name] = f"{name}_vocabulary.json"
-            text = json.dumps(p.state["vocabulary"], ensure_ascii=False, indent=0)
-            (Path(folder) / files[name]).write_text(text, encoding="utf-8")
-    return files
 
 
 def _raw_meaning(p, field):

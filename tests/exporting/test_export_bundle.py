@@ -44,7 +44,8 @@ def test_the_version_folder_is_complete(bundle):
     files = {str(f.relative_to(bundle.path)) for f in bundle.path.rglob("*") if f.is_file()}
     assert files >= {
         "saved_model.pb", "variables/variables.index", "litert/float32.tflite", "litert/int8.tflite",
-        "litert/title_vocabulary.json", "parity.json", "schema.json", "recipe.yaml",
+        "litert/vocab.json", "litert/characters.tsv",
+        "litert/tokenizer.py", "litert/WordPiece.java", "parity.json", "schema.json", "recipe.yaml",
     }  # fmt: skip
     assert bundle.path.name == "1"
     assert bundle.version == 1
@@ -102,8 +103,8 @@ def test_the_schema_names_what_is_served(bundle, five_input_run):
     assert set(schema["outputs"]) == {"category", "category_label", "category_classes", "rating", "error"}
     assert schema["litert"]["int8"]["inputs"]["photo"] == {"shape": [1, 16, 16, 3], "dtype": "float32"}
     assert schema["litert"]["float32"]["outputs"]["category"] == {"shape": [1, 3], "dtype": "float32"}
-    words = json.loads((bundle.path / "litert" / schema["vocabularies"]["title"]).read_text())
-    assert words == five_input_run.preprocessors["title"].state["vocabulary"]
+    words = json.loads((bundle.path / "litert" / schema["vocabularies"]["title"]).read_text())["title"]
+    assert words["vocabulary"] == five_input_run.preprocessors["title"].state["vocabulary"]
     assert schema["classes"] == {"category": ["a", "b", "c"]}
     assert mm.load_recipe(bundle.path / "recipe.yaml") == five_input_run.recipe
 
