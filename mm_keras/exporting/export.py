@@ -48,7 +48,8 @@ def export(run, out, rows=None, *, litert=("float32", "int8"), int8_max_drop=0.0
         A `Bundle`.
 
     Raises:
-        ExportError: When an artefact differs from the model, with the table of differences; nothing is written.
+        ExportError: When an artefact differs from the model, with the table of differences, also as its attribute
+            `parity`; nothing is written.
     """
     start, say = time.perf_counter(), print if verbose else _say_nothing
     run, kinds = load_run(run), check_kinds(litert)
@@ -127,15 +128,19 @@ def _judge(checks, summary):
     if failed:
         table = format_table(summary)
         worst = "\n".join(f"  {c.artefact} {c.signature} {c.output}, given {' '.join(c.subset)}" for c in failed[:10])
-        raise ExportError(
+        error = ExportError(
             f"{len(failed)} of {len(checks)} comparisons with the trained model fail, so nothing was written.\n"
             f"{table}\nFirst failures:\n{worst}\n{_advice(failed)}"
         )
+        error.parity = summary
+        raise error
 
 
 def _advice(failed):
-    if all(c.artefact == "LiteRT int8" for c in failed):
-        return 'Only int8 fails: export with litert=("float32",), allow more with int8_max_drop, or train longer.'
+    artefacts = sorted({c.artefact for c in failed})
+    if {"LiteRT float16", "LiteRT dynamic", "LiteRT int8", "LiteRT int8_io"}.issuperset(artefacts):
+        names = " and ".join(a.removeprefix("LiteRT ") for a in artefacts)
+        return f"Only {names} fails: leave it out of `litert`, allow more with int8_max_drop, or train longer."
     return "Please report this as a bug: the exported graph is not the trained one."
 
 
