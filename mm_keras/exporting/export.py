@@ -12,8 +12,8 @@ from mm_keras.exporting.bundle import Bundle, new_version
 from mm_keras.exporting.checks import format_table, summarise
 from mm_keras.exporting.device import device_schema, draw_device_rows
 from mm_keras.exporting.litert import Conversion, check_kinds, start_runtime
-from mm_keras.exporting.phone.files import write_tokenizers
 from mm_keras.exporting.parity import input_subsets, reference_outputs
+from mm_keras.exporting.phone.files import write_tokenizers
 from mm_keras.exporting.proof import Evidence, SavedModelProof, device_checks, litert_checks, precision_checks
 from mm_keras.exporting.sample import calibration_tensors, draw_sample
 from mm_keras.exporting.saved_model import float32_model, save_saved_model

@@ -105,7 +105,7 @@ class _Once:
     def __init__(self, thing):
         self.thing, self.offset = thing, None
 
-    def Pack(self, builder):  # noqa: N802 (the name that the schema's classes call)
+    def Pack(self, builder):
         if self.offset is None:
             self.offset = self.thing.Pack(builder)
         return self.offset
@@ -117,7 +117,7 @@ class _Aligned:
     def __init__(self, schema, buffer):
         self.schema, self.data = schema, buffer.data
 
-    def Pack(self, builder):  # noqa: N802
+    def Pack(self, builder):
         if self.data is not None and len(self.data):
             data = np.asarray(self.data, np.uint8).tobytes()
             builder.StartVector(1, len(data), 16)

@@ -5,6 +5,7 @@ import os
 from mm_keras.errors import ExportError
 from mm_keras.exporting.attention import quantisable_attention
 from mm_keras.exporting.child import Child
+from mm_keras.exporting.normalisation import quantisable_normalisation
 from mm_keras.exporting.saved_model import float32_model, save_front, save_single
 from mm_keras.registry import ENCODERS, resolve
 
@@ -51,7 +52,7 @@ class Conversion:
     def __init__(self, run, model, kinds, folder, evidence):
         single, front = evidence.scratch / "single", evidence.scratch / "front"
         network = unrolled_model(run, model)
-        with quantisable_attention(network):
+        with quantisable_attention(network), quantisable_normalisation(network):
             save_single(single, run, network)
         save_front(front, run)
         self.scratch, self.waiting, self.running = evidence.scratch, [], {}

@@ -20,8 +20,8 @@ from mm_keras.exporting.quality import quality_checks
 from mm_keras.exporting.sample import Sample, encode_raw
 
 PRECISION_TOLERANCE = 0.2
-# A rounding in the spectrum that moves one int8 by a step.
-DEVICE_INT8_TOLERANCE = 0.1
+# Of a coarse file against itself: a rounding in the spectrum may move an integer by a step.
+DEVICE_TOLERANCE = 0.1
 
 
 @dataclass(frozen=True)
@@ -127,16 +127,16 @@ def litert_checks(run, answers, evidence, reference, max_drop):
         for subset, outputs, wanted in zip(evidence.subsets, results, reference, strict=True):
             checks += compare_outputs(f"LiteRT {kind}", "serving_default", subset, outputs, wanted, tolerance)
         if kind != "float32":
-            limit = max_drop if kind.startswith("int8") else None
+            limit = None if kind in LITERT_TOLERANCES else max_drop
             rows = (results[0], reference[0], evidence.sample.targets)
             checks += quality_checks(f"LiteRT {kind}", run.tasks, everything, *rows, limit)
     return checks
 
 
 def device_checks(answers, evidence, model):
-    """Returns the checks of the signature `device`: that its numbers are those of the model on the same pixels, samples.
+    """Returns the checks of the signature `device`: its numbers are those of the model on the same pixels and samples.
 
-    Int8, which is coarse, is compared with itself instead, given the model tensors.
+    Dynamic and int8, which are coarse, are compared with themselves instead, given the model tensors.
 
     Args:
         answers: What the child of `litert.start_runtime` returned.
@@ -146,7 +146,7 @@ def device_checks(answers, evidence, model):
     rows, checks = evidence.device, []
     reference = reference_outputs(model, rows.tensors[0], evidence.subsets, rows.count)
     for kind, answer in answers.items():
-        own, tolerance = answer["of_tensors"] or reference, LITERT_TOLERANCES.get(kind, DEVICE_INT8_TOLERANCE)
+        own, tolerance = answer["of_tensors"] or reference, LITERT_TOLERANCES.get(kind, DEVICE_TOLERANCE)
         for subset, outputs, wanted in zip(evidence.subsets, answer["device"], own, strict=True):
             checks += compare_outputs(f"LiteRT {kind}", "device", subset, outputs, wanted, tolerance)
     return checks

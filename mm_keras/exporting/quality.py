@@ -20,7 +20,7 @@ def quality_checks(artefact, tasks, subset, outputs, reference, targets, max_dro
         reference: The same of the float model.
         targets: `{task: array (rows,)}`, encoded.
         max_drop: Largest fall of the accuracy, and largest growth of the root mean squared error in deviations of the
-            task. One row is always allowed: fewer than `1 / max_drop` rows cannot show less. `None` only reports.
+            task. One row is always allowed: fewer than `1 / max_drop` rows cannot show less. `None` reports only.
     """
     checks = []
     for name, task in tasks.items():

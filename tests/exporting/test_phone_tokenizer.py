@@ -34,7 +34,7 @@ def vocabulary(rng):
     drawn = [_draw(rng, block) for block in BLOCKS for _ in range(300)]
     changed = tokenizer.read_characters(CHARACTERS)
     letters = [c for c in drawn if changed.get(c, c).strip() == c]  # no others come so far
-    latin = list("abcdefghijklmnopqrstuvwxyz0123456789éßı.,!?-_#[]")
+    latin = list("abcdefghijklmnopqrstuvwxyz0123456789éß\u0131.,!?-_#[]")
     runs = ["".join(rng.choice(latin[:26], rng.integers(2, 6))) for _ in range(2000)]
     words = [*latin, *letters, *runs, "\N{REPLACEMENT CHARACTER}"]
     return list(dict.fromkeys(["[PAD]", "[UNK]", *words, *(f"##{w}" for w in words)]))
@@ -42,8 +42,8 @@ def vocabulary(rng):
 
 def corpus(rng, count):
     """Random texts: words of many scripts, code points between letters, words of about 100 bytes, half characters."""
-    texts = ["", " ", "\u200b", "a\0b", "\t\n", "ﬁne ＦＵＬＬ Ⅷ ½ Å 한국어 각", "x" * 100, "x" * 101, "é" * 50, "é" * 51]
-    texts += ["".join(chr(c) for c in (0x41, 0x30A, 0x301, 0x1F469, 0x200D, 0x1F680)), "[UNK] [PAD] ##a"]
+    texts = ["", " ", "\u200b", "a\0b", "\t\n", "\ufb01ne \uff26\uff35\uff2c Ⅷ ½ Å 한국어 각", "x" * 100, "x" * 101]
+    texts += ["é" * 50, "é" * 51, "A\u030a\u0301 \U0001f469\u200d\U0001f680", "[UNK] [PAD] ##a"]
     while len(texts) < count:
         kind = len(texts) % 4
         if kind == 0:  # one code point between letters
@@ -133,15 +133,16 @@ def test_the_reference_needs_nothing_but_python():
 
 
 PATTERNS = [
-    r"\s+", r"[\s_]", r"[^\s]x", r"\S\d?", r"a.b", r".$", r"^\w+", r"\bab\b", r"\Ba", r"[]a]", r"[^]a]+", r"[a[&&b]", r"\x{1F600}|\x41",
-    r"\v|\a|\f", r"b+\z", r"\Ax", r"[\x{e9}-\x{ff}]", r"(?:ab|a)+?", r"a{2,3}|b{2}", r"\.|\$|\-", r"[\w.-]+@[\w-]+", r"https?://\S+",
+    r"\s+", r"[\s_]", r"[^\s]x", r"\S\d?", r"a.b", r".$", r"^\w+", r"\bab\b", r"\Ba", r"[]a]", r"[^]a]+", r"[a[&&b]",
+    r"\x{1F600}|\x41", r"\v|\a|\f", r"b+\z", r"\Ax", r"[\x{e9}-\x{ff}]", r"(?:ab|a)+?", r"a{2,3}|b{2}", r"\.|\$|\-",
+    r"[\w.-]+@[\w-]+", r"https?://\S+",
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_a_portable_pattern_deletes_what_that_of_the_graph_does(pattern):
     rng = np.random.default_rng(0)
-    letters = [*"aabbxéÉA_0 1.$-@&[]|~^", "\t", "\n", "\v", "\f", "\r", "\x07", "\x85", "\u2028", "\xa0", "٣", "ß", "😀"]
+    letters = [*"aabbxéÉA_0 1.$-@&[]|~^\t\n\v\f\r\x07\x85\u2028\xa0٣ß😀"]
     texts = ["".join(rng.choice(letters, rng.integers(0, 9))) for _ in range(3000)] + ["http://a.b c@d-e.f ab", "a\n"]
     deleted = tf.strings.regex_replace(tf.constant([t.encode() for t in texts]), pattern, "").numpy()
     found = [re.sub(portable_pattern(pattern), "", t) for t in texts]
