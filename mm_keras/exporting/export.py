@@ -12,6 +12,8 @@ from mm_keras.exporting.bundle import Bundle, new_version
 from mm_keras.exporting.checks import format_table, summarise
 from mm_keras.exporting.device import device_schema, draw_device_rows
 from mm_keras.exporting.litert import Conversion, check_kinds, start_runtime
+from mm_keras.exporting.onnx import FILE as ONNX_FILE
+from mm_keras.exporting.onnx import OnnxProof, check_onnx_extra
 from mm_keras.exporting.parity import input_subsets, reference_outputs
 from mm_keras.exporting.phone.files import write_tokenizers
 from mm_keras.exporting.proof import Evidence, SavedModelProof, device_checks, litert_checks, precision_checks
@@ -25,7 +27,7 @@ ROWS, SUBSET_ROWS, CALIBRATION_ROWS = 400, 64, 256
 PACKAGES = ("mm_keras", "tensorflow", "tensorflow-text", "keras", "ai-edge-litert", "numpy")
 
 
-def export(run, out, rows=None, *, litert=("float32", "int8"), int8_max_drop=0.01, calibration=None, verbose=True):
+def export(run, out, rows=None, *, litert=("float32", "int8"), int8_max_drop=0.01, calibration=None, onnx=False, verbose=True):
     """Writes the next version of a served model, and proves that it equals the trained one.
 
     Every subset of the inputs is run on real rows: the SavedModel through the C++ loader that TF Serving uses, from raw
@@ -42,6 +44,7 @@ def export(run, out, rows=None, *, litert=("float32", "int8"), int8_max_drop=0.0
             deviations of the task.
         calibration: Rows whose values set int8's ranges. Defaults to those that the run keeps, or to `rows` when it
             keeps none.
+        onnx: Whether to write `onnx/model.onnx` too, which takes model tensors; needs the extra `onnx`.
         verbose: Whether to print a line after each step.
 
     Returns:
@@ -53,6 +56,8 @@ def export(run, out, rows=None, *, litert=("float32", "int8"), int8_max_drop=0.0
     """
     start, say = time.perf_counter(), print if verbose else _say_nothing
     run, kinds = load_run(run), check_kinds(litert)
+    if onnx:
+        check_onnx_extra()
     sample = draw_sample(run, default_rows(run) if rows is None else rows, ROWS, raw_count=SUBSET_ROWS)
     calibration = _calibration_rows(run) if calibration is None and rows is not None else calibration
     tuning = sample if calibration is None else draw_sample(run, calibration, CALIBRATION_ROWS)
@@ -67,7 +72,7 @@ def export(run, out, rows=None, *, litert=("float32", "int8"), int8_max_drop=0.0
             scratch=Path(scratch),
             device=draw_device_rows(run, sample.raw, subsets) if kinds else None,
         )
-        checks, details = _write_and_prove(run, folder, kinds, evidence, int8_max_drop, say)
+        checks, details = _write_and_prove(run, folder, kinds, onnx, evidence, int8_max_drop, say)
         summary = summarise(checks)
         _judge(checks, summary)
         _write_papers(run, folder, evidence, checks, details)
@@ -94,7 +99,7 @@ def _calibration_rows(run):
         return None
 
 
-def _write_and_prove(run, folder, kinds, evidence, max_drop, say):
+def _write_and_prove(run, folder, kinds, onnx, evidence, max_drop, say):
     """Writes the artefacts and runs them, the slow steps side by side; returns `(checks, details)`."""
     is_mixed = run.recipe.training.precision != "float32"
     model = float32_model(run) if is_mixed else run.model
@@ -105,6 +110,7 @@ def _write_and_prove(run, folder, kinds, evidence, max_drop, say):
         if kinds:
             litert.mkdir()
             conversion = children.enter_context(Conversion(run, model, kinds, litert, evidence))
+        onnx_proof = children.enter_context(OnnxProof(run, model, folder, evidence)) if onnx else None
         reference = reference_outputs(model, evidence.sample.tensors, evidence.subsets, evidence.rows)
         if kinds:
             for kind, seconds in conversion.wait().items():
@@ -119,6 +125,10 @@ def _write_and_prove(run, folder, kinds, evidence, max_drop, say):
             found = litert_checks(run, details["litert"], evidence, reference, max_drop)
             found += device_checks(details["litert"], evidence, model)
             say(f"LiteRT: {len(found)} comparisons without TensorFlow in {runtime.seconds:.1f} s")
+            checks += found
+        if onnx:
+            found, details["onnx"] = onnx_proof.finish(reference)
+            say(f"ONNX: {len(found)} comparisons through onnxruntime in {onnx_proof.child.seconds:.1f} s")
             checks += found
     return checks, details
 
@@ -156,6 +166,8 @@ def _write_papers(run, folder, evidence, checks, details):
         }
         for kind, d in details["litert"].items()
     }
+    if "onnx" in details:
+        schema["onnx"] = {"file": ONNX_FILE, **details["onnx"]}
     texts = write_tokenizers(folder / "litert", run.preprocessors) if schema["litert"] else ()
     schema["vocabularies"] = dict.fromkeys(texts, "vocab.json")
     schema["device"] = {f: d for p in run.preprocessors.values() for f, d in device_schema(p).items()}

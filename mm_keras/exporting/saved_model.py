@@ -52,9 +52,9 @@ def save_saved_model(path, run, model):
     }, tables=[p.table for p in run.preprocessors.values() if p.spec.kind == "entity"])
 
 
-def save_single(path, run, model):
-    """Writes the SavedModel that LiteRT is converted from: model tensors in, one example at a time, numbers out."""
-    specs = {n: tf.TensorSpec([1, *t.shape], t.dtype, name=n) for n, t in run.tensors.items()}
+def save_single(path, run, model, rows=1):
+    """Writes the SavedModel that others are converted from: model tensors in, `rows` examples at a time, numbers out."""
+    specs = {n: tf.TensorSpec([rows, *t.shape], t.dtype, name=n) for n, t in run.tensors.items()}
     _save(path, model, {"serving_default": _trace(lambda **tensors: model(tensors, training=False), specs)})
 
 
