@@ -61,14 +61,9 @@ def _convert(tf, saved_model, kind, calibration=None):
     try:
         return converter.convert()
     except Exception as error:
-        if ops := sorted(set(re.findall(r"tf\.\w+", _needed(str(error))))):
+        if ops := sorted(set(re.findall(r"'(tf\.\w+)' op is neither a custom op nor a flex op", str(error)))):
             raise ExportError(f"stock LiteRT has no op for these of the {kind} model: {ops}") from None
         raise
-
-
-def _needed(message):
-    """Returns the part of the converter's complaint that names the ops."""
-    return "".join(re.findall(r"(?:Select TF ops|Flex ops|Custom ops):.*(?:\n\t.*)*", message))
 
 
 def _has_loop(saved_model):

@@ -15,7 +15,7 @@ from mm_keras.exporting.litert import Conversion, check_kinds, start_runtime
 from mm_keras.exporting.onnx import FILE as ONNX_FILE
 from mm_keras.exporting.onnx import OnnxProof, check_onnx_extra
 from mm_keras.exporting.parity import input_subsets, reference_outputs
-from mm_keras.exporting.phone.files import write_tokenizers
+from mm_keras.exporting.phone.files import write_examples, write_tokenizers
 from mm_keras.exporting.proof import Evidence, SavedModelProof, device_checks, litert_checks, precision_checks
 from mm_keras.exporting.sample import calibration_tensors, draw_sample
 from mm_keras.exporting.saved_model import float32_model, save_saved_model
@@ -27,7 +27,9 @@ ROWS, SUBSET_ROWS, CALIBRATION_ROWS = 400, 64, 256
 PACKAGES = ("mm_keras", "tensorflow", "tensorflow-text", "keras", "ai-edge-litert", "numpy")
 
 
-def export(run, out, rows=None, *, litert=("float32", "int8"), int8_max_drop=0.01, calibration=None, onnx=False, verbose=True):
+def export(
+    run, out, rows=None, *, litert=("float32", "int8"), int8_max_drop=0.01, calibration=None, onnx=False, verbose=True
+):
     """Writes the next version of a served model, and proves that it equals the trained one.
 
     Every subset of the inputs is run on real rows: the SavedModel through the C++ loader that TF Serving uses, from raw
@@ -40,8 +42,8 @@ def export(run, out, rows=None, *, litert=("float32", "int8"), int8_max_drop=0.0
             those that the run keeps: up to 256, of validation first, then of training.
         litert: Which LiteRT files to write, some of `"float32"`, `"float16"`, `"dynamic"` (8-bit weights), `"int8"`
             and `"int8_io"`, int8 whose inputs and outputs are integers too.
-        int8_max_drop: Largest fall of int8's accuracy on `rows`, and growth of its root mean squared error in
-            deviations of the task.
+        int8_max_drop: Largest fall of the accuracy of int8 and of dynamic on `rows`, and growth of their root mean
+            squared error in deviations of the task.
         calibration: Rows whose values set int8's ranges. Defaults to those that the run keeps, or to `rows` when it
             keeps none.
         onnx: Whether to write `onnx/model.onnx` too, which takes model tensors; needs the extra `onnx`.
@@ -171,6 +173,8 @@ def _write_papers(run, folder, evidence, checks, details):
     texts = write_tokenizers(folder / "litert", run.preprocessors) if schema["litert"] else ()
     schema["vocabularies"] = dict.fromkeys(texts, "vocab.json")
     schema["device"] = {f: d for p in run.preprocessors.values() for f, d in device_schema(p).items()}
+    if schema["litert"]:
+        write_examples(folder / "litert", list(schema["litert"]), schema, run.preprocessors)
     parity = {
         "passed": True,
         "versions": {p: version(p) for p in PACKAGES},

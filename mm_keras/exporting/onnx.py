@@ -26,14 +26,15 @@ def check_onnx_extra():
 @contextmanager
 def gelu_by_erf(model):
     """While the block runs, dense layers compute GELU with `erf`: TensorFlow takes `erfc`, which ONNX has not."""
-    layers = [layer for layer in model._flatten_layers() if getattr(layer, "activation", None) is keras.activations.gelu]
+    gelu = keras.activations.gelu
+    layers = [layer for layer in model._flatten_layers() if getattr(layer, "activation", None) is gelu]
     for layer in layers:
         layer.activation = _gelu
     try:
         yield
     finally:
         for layer in layers:
-            layer.activation = keras.activations.gelu
+            layer.activation = gelu
 
 
 def _gelu(x):

@@ -53,7 +53,7 @@ def save_saved_model(path, run, model):
 
 
 def save_single(path, run, model, rows=1):
-    """Writes the SavedModel that others are converted from: model tensors in, `rows` examples at a time, numbers out."""
+    """Writes the SavedModel that others are converted from: model tensors of `rows` examples in, numbers out."""
     specs = {n: tf.TensorSpec([rows, *t.shape], t.dtype, name=n) for n, t in run.tensors.items()}
     _save(path, model, {"serving_default": _trace(lambda **tensors: model(tensors, training=False), specs)})
 
