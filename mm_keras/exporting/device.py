@@ -281,7 +281,7 @@ def _numbers_meaning(p, field):
 
 
 def _entity_meaning(p, field):
-    return "number of the entity in the schema's list; 0 is unknown", [0, p.tensor.vocabulary_size - 1]
+    return f"place of the name in `{p.name}_vocabulary.json`; 0 is missing", [0, p.tensor.vocabulary_size - 1]
 
 
 _MEANINGS = dict.fromkeys(_PICTURES, _picture_meaning) | {

@@ -15,7 +15,7 @@ from mm_keras.exporting.litert import Conversion, check_kinds, start_runtime
 from mm_keras.exporting.onnx import FILE as ONNX_FILE
 from mm_keras.exporting.onnx import OnnxProof, check_onnx_extra
 from mm_keras.exporting.parity import input_subsets, reference_outputs
-from mm_keras.exporting.phone.files import write_examples, write_tokenizers
+from mm_keras.exporting.phone.files import write_examples, write_vocabularies
 from mm_keras.exporting.proof import Evidence, SavedModelProof, device_checks, litert_checks, precision_checks
 from mm_keras.exporting.sample import calibration_tensors, draw_sample
 from mm_keras.exporting.saved_model import float32_model, save_saved_model
@@ -170,8 +170,7 @@ def _write_papers(run, folder, evidence, checks, details):
     }
     if "onnx" in details:
         schema["onnx"] = {"file": ONNX_FILE, **details["onnx"]}
-    texts = write_tokenizers(folder / "litert", run.preprocessors) if schema["litert"] else ()
-    schema["vocabularies"] = dict.fromkeys(texts, "vocab.json")
+    schema["vocabularies"] = write_vocabularies(folder / "litert", run.preprocessors) if schema["litert"] else {}
     schema["device"] = {f: d for p in run.preprocessors.values() for f, d in device_schema(p).items()}
     if schema["litert"]:
         write_examples(folder / "litert", list(schema["litert"]), schema, run.preprocessors)

@@ -119,7 +119,7 @@ def litert_checks(run, answers, evidence, reference, max_drop):
         answers: What the child of `litert.start_runtime` returned.
         evidence: The `Evidence`.
         reference: `[{output: array}]` of the Keras model for each subset.
-        max_drop: See `quality.int8_checks`.
+        max_drop: See `quality.quality_checks`.
     """
     checks, everything = [], evidence.subsets[0]
     for kind, answer in answers.items():

@@ -12,7 +12,7 @@ from mm_keras.encoders.transformer import RotaryAttention
 from mm_keras.exporting.attention import quantisable_attention
 from mm_keras.exporting.litert import unrolled_model
 from mm_keras.exporting.normalisation import quantisable_normalisation
-from mm_keras.exporting.phone.files import write_tokenizers
+from mm_keras.exporting.phone.files import write_vocabularies
 from mm_keras.exporting.phone.tokenizer import load_tokenizers
 from mm_keras.exporting.schema import build_schema
 from mm_keras.registry import FUSIONS
@@ -104,7 +104,7 @@ def test_the_schema_says_what_bytes_are(tmp_path):
     assert schema["inputs"]["title"]["meaning"] == "text in UTF-8; its first 20 bytes"
     assert schema["tensors"]["title"]["meaning"].startswith("each byte of the UTF-8 plus 1, 0 pads")
     assert schema["tensors"]["title"]["preprocessing"]["tokens"] == "bytes"
-    assert write_tokenizers(tmp_path, run.preprocessors) == ["title"]
+    assert write_vocabularies(tmp_path, run.preprocessors) == {"title": "vocab.json"}
     assert load_tokenizers(tmp_path)["title"]("é") == [0xC3 + 1, 0xA9 + 1] + [0] * 18
     tensors, _ = run.encode([{"title": "é"}])
     assert tensors["title"][0].tolist() == [0xC3 + 1, 0xA9 + 1] + [0] * 18

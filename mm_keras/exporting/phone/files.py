@@ -28,24 +28,31 @@ def tokenizer_settings(p):
     return settings | {"unknown": words.index(UNKNOWN), **marks, "vocabulary": words}
 
 
-def write_tokenizers(folder, preprocessors):
-    """Writes `vocab.json`, `characters.tsv`, `tokenizer.py` and `WordPiece.java` where an input is a text.
+def write_vocabularies(folder, preprocessors):
+    """Writes what makes ids: of texts `vocab.json`, the table of characters, and tokenizers; of entities their names.
 
     Args:
         folder: Folder of the LiteRT files.
         preprocessors: `{input: preprocessor}`.
 
     Returns:
-        Names of the text inputs.
+        `{input: file}`; all texts share `vocab.json`, each entity has a list, whose places are the ids.
     """
+    folder, files = Path(folder), {}
     texts = {name: tokenizer_settings(p) for name, p in preprocessors.items() if p.spec.kind == "text"}
     if texts:
-        folder = Path(folder)
-        content = json.dumps(texts, ensure_ascii=False, indent=0)
-        (folder / "vocab.json").write_text(content, encoding="utf-8")
+        _write_json(folder / "vocab.json", texts)
         for file in (CHARACTERS, HERE / "tokenizer.py", HERE / "WordPiece.java"):
             shutil.copyfile(file, folder / file.name)
-    return list(texts)
+    for name, p in preprocessors.items():
+        if p.spec.kind == "entity":
+            files[name] = f"{name}_vocabulary.json"
+            _write_json(folder / files[name], p.state["vocabulary"])
+    return dict.fromkeys(texts, "vocab.json") | files
+
+
+def _write_json(file, content):
+    file.write_text(json.dumps(content, ensure_ascii=False, indent=0), encoding="utf-8")
 
 
 _TYPES = {"uint8": ("ByteArray", "[UInt8]"), "float32": ("FloatArray", "[Float]"), "int32": ("IntArray", "[Int32]")}
