@@ -161,7 +161,7 @@ def test_two_conversions_give_the_same_bytes(phone_run, bundle, tmp_path):
         assert (again.path / "litert" / name).read_bytes() == (bundle.path / "litert" / name).read_bytes()
 
 
-@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("channels", [1, 3, pytest.param(4, marks=pytest.mark.slow)])
 def test_what_a_device_gives_makes_the_tensors_of_the_server(channels, tmp_path, moving_run):
     """Of every layout, in TensorFlow; the files are compared by the export itself."""
     recipe = five_input_recipe()
