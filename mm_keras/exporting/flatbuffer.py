@@ -143,6 +143,8 @@ def _pack(schema, model):
     for graph in model.subgraphs:
         for i, tensor in enumerate(graph.tensors):
             tensor.name = tensor.name if i in ends else None
+            if tensor.shapeSignature is not None and min(tensor.shapeSignature, default=0) >= 0:
+                tensor.shapeSignature = None  # says the shape again, but for axes of any length
         graph.tensors, graph.operators = ([once(x) for x in things] for things in (graph.tensors, graph.operators))
     model.buffers = [_Aligned(schema, b) for b in model.buffers]
     builder = flatbuffers.Builder(1024)
