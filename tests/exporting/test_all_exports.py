@@ -30,7 +30,7 @@ def assert_sound(table):
     assert set(equal[equal["tolerance"].isna()]["artefact"]) <= {"dynamic", "int8"}
     others = table[table["result"] != "equal"]
     assert (others["result"] == "refused").all()
-    assert others["reason"].str.len().gt(20).all()
+    assert all(len(str(reason)) > 20 for reason in others["reason"])
     # These two are never refused.
     assert not set(others["artefact"]) & {"SavedModel", "float32"}
 
