@@ -159,10 +159,11 @@ def export(
     out: Annotated[Path, typer.Option(help="Base folder of the served model; a version is added.")],
     litert: Annotated[list[str], typer.Option(help="LiteRT variants.")] = ["float32", "int8"],  # noqa: B006 (typer's form)
     int8_max_drop: Annotated[float, typer.Option(help="Accuracy that int8 may lose.")] = 0.01,
+    onnx: Annotated[bool, typer.Option(help="Write an ONNX file too.")] = False,
 ):
     """Export to TF Serving and LiteRT, proven equal to the trained model."""
     mm = _package()
-    bundle = mm.export(run, out, litert=tuple(litert), int8_max_drop=int8_max_drop)
+    bundle = mm.export(run, out, litert=tuple(litert), int8_max_drop=int8_max_drop, onnx=onnx)
     typer.echo(bundle.table())
     console.print(escape(str(bundle.path)))
 

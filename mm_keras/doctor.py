@@ -19,6 +19,7 @@ PARTS = (
     ("ai-edge-litert", "ai_edge_litert", "checks of LiteRT files"),
     ("tensorboard", "tensorboard", "curves of a training"),
     ("av", "av", "optional: MP4 and AVI at ingest"),
+    ("onnxruntime", "onnxruntime", "optional: ONNX files"),
     ("tensorflow-serving-api", "tensorflow_serving", "optional: serving client"),
 )
 

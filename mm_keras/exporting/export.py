@@ -11,13 +11,17 @@ from mm_keras.errors import ExportError
 from mm_keras.exporting.bundle import Bundle, new_version
 from mm_keras.exporting.card import model_card
 from mm_keras.exporting.checks import format_table, summarise
-from mm_keras.exporting.litert import check_kinds, start_conversion, start_runtime
+from mm_keras.exporting.device import device_schema, draw_device_rows
+from mm_keras.exporting.litert import Conversion, check_kinds, start_runtime
+from mm_keras.exporting.onnx import FILE as ONNX_FILE
+from mm_keras.exporting.onnx import OnnxProof, check_onnx_extra
 from mm_keras.exporting.origin import provenance, write_checksums
 from mm_keras.exporting.parity import input_subsets, reference_outputs
-from mm_keras.exporting.proof import Evidence, SavedModelProof, litert_checks, precision_checks
+from mm_keras.exporting.phone.files import write_examples, write_vocabularies
+from mm_keras.exporting.proof import Evidence, SavedModelProof, device_checks, litert_checks, precision_checks
 from mm_keras.exporting.sample import calibration_tensors, draw_sample
 from mm_keras.exporting.saved_model import float32_model, save_saved_model
-from mm_keras.exporting.schema import build_schema, write_vocabularies
+from mm_keras.exporting.schema import build_schema
 from mm_keras.exporting.serving import BATCH_SIZES, write_requests, write_serving
 from mm_keras.exporting.warmup import write_warmup
 from mm_keras.training.run import load_run
@@ -27,7 +31,9 @@ ROWS, SUBSET_ROWS, CALIBRATION_ROWS = 400, 64, 256
 PACKAGES = ("mm_keras", "tensorflow", "tensorflow-text", "keras", "ai-edge-litert", "numpy")
 
 
-def export(run, out, rows=None, *, litert=("float32", "int8"), int8_max_drop=0.01, calibration=None, verbose=True):
+def export(
+    run, out, rows=None, *, litert=("float32", "int8"), int8_max_drop=0.01, calibration=None, onnx=False, verbose=True
+):
     """Writes the next version of a served model, and proves that it equals the trained one.
 
     A version folder appears in one step or not at all, and equal runs give equal bytes. TF Serving reads of it
@@ -44,21 +50,26 @@ def export(run, out, rows=None, *, litert=("float32", "int8"), int8_max_drop=0.0
         out: Base folder of the served model, for instance `saved_models/pets`; the version becomes `<out>/<number>`.
         rows: Real rows: `len(rows)`, `rows.example(i) -> {field: value}`, `rows.targets(task) -> labels`. Defaults to
             those that the run keeps: up to 256, of validation first, then of training.
-        litert: Which LiteRT files to write, some of `"float32"` and `"int8"`.
-        int8_max_drop: Largest fall of int8's accuracy on `rows`, and growth of its root mean squared error in
-            deviations of the task.
+        litert: Which LiteRT files to write, some of `"float32"`, `"float16"`, `"dynamic"` (8-bit weights), `"int8"`
+            and `"int8_io"`, int8 whose inputs and outputs are integers too.
+        int8_max_drop: Largest fall of the accuracy of int8 and of dynamic on `rows`, and growth of their root mean
+            squared error in deviations of the task.
         calibration: Rows whose values set int8's ranges. Defaults to those that the run keeps, or to `rows` when it
             keeps none.
+        onnx: Whether to write `onnx/model.onnx` too, which takes model tensors; needs the extra `onnx`.
         verbose: Whether to print a line after each step.
 
     Returns:
         A `Bundle`.
 
     Raises:
-        ExportError: When an artefact differs from the model, with the table of differences; nothing is written.
+        ExportError: When an artefact differs from the model, with the table of differences, also as its attribute
+            `parity`; nothing is written.
     """
     start, say = time.perf_counter(), print if verbose else _say_nothing
     run, kinds = load_run(run), check_kinds(litert)
+    if onnx:
+        check_onnx_extra()
     sample = draw_sample(run, default_rows(run) if rows is None else rows, ROWS, raw_count=SUBSET_ROWS)
     calibration = _calibration_rows(run) if calibration is None and rows is not None else calibration
     tuning = sample if calibration is None else draw_sample(run, calibration, CALIBRATION_ROWS)
@@ -71,9 +82,10 @@ def export(run, out, rows=None, *, litert=("float32", "int8"), int8_max_drop=0.0
             rows=max(8, min(SUBSET_ROWS, 2048 // len(subsets))),
             calibration=calibration_tensors({n: t[:CALIBRATION_ROWS] for n, t in tuning.tensors.items()}),
             scratch=Path(scratch),
+            device=draw_device_rows(run, sample.raw, subsets) if kinds else None,
         )
         name = Path(out).resolve().name
-        checks, details = _write_and_prove(run, folder, name, kinds, evidence, int8_max_drop, say)
+        checks, details = _write_and_prove(run, folder, name, kinds, onnx, evidence, int8_max_drop, say)
         summary = summarise(checks)
         _judge(checks, summary)
         _write_papers(run, folder, name, evidence, checks, details, summary)
@@ -101,7 +113,7 @@ def _calibration_rows(run):
         return None
 
 
-def _write_and_prove(run, folder, name, kinds, evidence, max_drop, say):
+def _write_and_prove(run, folder, name, kinds, onnx, evidence, max_drop, say):
     """Writes the artefacts and runs them, the slow steps side by side; returns `(checks, details)`."""
     is_mixed = run.recipe.training.precision != "float32"
     model = float32_model(run) if is_mixed else run.model
@@ -113,7 +125,8 @@ def _write_and_prove(run, folder, name, kinds, evidence, max_drop, say):
         proof = children.enter_context(SavedModelProof(run, folder, evidence, BATCH_SIZES))
         if kinds:
             litert.mkdir()
-            conversion = children.enter_context(start_conversion(run, model, kinds, litert, evidence))
+            conversion = children.enter_context(Conversion(run, model, kinds, litert, evidence))
+        onnx_proof = children.enter_context(OnnxProof(run, model, folder, evidence)) if onnx else None
         reference = reference_outputs(model, evidence.sample.tensors, evidence.subsets, evidence.rows)
         if kinds:
             for kind, seconds in conversion.wait().items():
@@ -127,7 +140,12 @@ def _write_and_prove(run, folder, name, kinds, evidence, max_drop, say):
         if kinds:
             details["litert"] = runtime.wait()
             found = litert_checks(run, details["litert"], evidence, reference, max_drop)
+            found += device_checks(details["litert"], evidence, model)
             say(f"LiteRT: {len(found)} comparisons without TensorFlow in {runtime.seconds:.1f} s")
+            checks += found
+        if onnx:
+            found, details["onnx"] = onnx_proof.finish(reference)
+            say(f"ONNX: {len(found)} comparisons through onnxruntime in {onnx_proof.child.seconds:.1f} s")
             checks += found
     return checks, details
 
@@ -137,15 +155,19 @@ def _judge(checks, summary):
     if failed:
         table = format_table(summary)
         worst = "\n".join(f"  {c.artefact} {c.signature} {c.output}, given {' '.join(c.subset)}" for c in failed[:10])
-        raise ExportError(
+        error = ExportError(
             f"{len(failed)} of {len(checks)} comparisons with the trained model fail, so nothing was written.\n"
             f"{table}\nFirst failures:\n{worst}\n{_advice(failed)}"
         )
+        error.parity = summary
+        raise error
 
 
 def _advice(failed):
-    if all(c.artefact == "LiteRT int8" for c in failed):
-        return 'Only int8 fails: export with litert=("float32",), allow more with int8_max_drop, or train longer.'
+    artefacts = sorted({c.artefact for c in failed})
+    if {"LiteRT float16", "LiteRT dynamic", "LiteRT int8", "LiteRT int8_io"}.issuperset(artefacts):
+        names = " and ".join(a.removeprefix("LiteRT ") for a in artefacts)
+        return f"Only {names} fails: leave it out of `litert`, allow more with int8_max_drop, or train longer."
     return "Please report this as a bug: the exported graph is not the trained one."
 
 
@@ -157,12 +179,17 @@ def _write_papers(run, folder, name, evidence, checks, details, summary):
         kind: {
             "file": f"litert/{kind}.tflite",
             "signature": "serving_default",
-            "inputs": d["inputs"],
-            "outputs": d["outputs"],
+            **d["signatures"]["serving_default"],
+            "device": d["signatures"]["device"],
         }
         for kind, d in details["litert"].items()
     }
+    if "onnx" in details:
+        schema["onnx"] = {"file": ONNX_FILE, **details["onnx"]}
     schema["vocabularies"] = write_vocabularies(folder / "litert", run.preprocessors) if schema["litert"] else {}
+    schema["device"] = {f: d for p in run.preprocessors.values() for f, d in device_schema(p).items()}
+    if schema["litert"]:
+        write_examples(folder / "litert", list(schema["litert"]), schema, run.preprocessors)
     parity = {
         "passed": True,
         "rows": {

@@ -7,9 +7,10 @@ from pathlib import Path
 from mm_keras.exporting.bad_rows import bad_row_requests, blanked_requests, compare_bad_rows
 from mm_keras.exporting.checks import Check
 from mm_keras.exporting.child import Child
+from mm_keras.exporting.device import DeviceRows
 from mm_keras.exporting.kept import KEPT_ROWS, save_kept
 from mm_keras.exporting.parity import (
-    FLOAT32_TOLERANCE,
+    LITERT_TOLERANCES,
     SAVED_MODEL_TOLERANCE,
     blank_other_fields,
     blank_others,
@@ -20,12 +21,14 @@ from mm_keras.exporting.parity import (
     traced,
     traced_outputs,
 )
-from mm_keras.exporting.quality import int8_checks
+from mm_keras.exporting.quality import quality_checks
 from mm_keras.exporting.sample import Sample, encode_raw
 from mm_keras.exporting.saved_model import joined_model
 from mm_keras.exporting.warmup import BATCHES
 
 PRECISION_TOLERANCE = 0.2
+# Of a coarse file against itself: a rounding in the spectrum may move an integer by a step.
+DEVICE_TOLERANCE = 0.1
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Evidence:
         rows: How many rows each other subset is run on.
         calibration: `{input: array (rows, ...)}`, the model tensors that set int8's ranges.
         scratch: A private folder for the exchange with child processes.
+        device: The `DeviceRows`, where LiteRT files are written.
     """
 
     sample: Sample
@@ -45,6 +49,7 @@ class Evidence:
     rows: int
     calibration: dict
     scratch: Path
+    device: DeviceRows | None = None
 
 
 class SavedModelProof:
@@ -147,15 +152,36 @@ def litert_checks(run, answers, evidence, reference, max_drop):
         answers: What the child of `litert.start_runtime` returned.
         evidence: The `Evidence`.
         reference: `[{output: array}]` of the Keras model for each subset.
-        max_drop: See `quality.int8_checks`.
+        max_drop: See `quality.quality_checks`.
     """
     checks, everything = [], evidence.subsets[0]
     for kind, answer in answers.items():
-        results, tolerance = answer["results"], FLOAT32_TOLERANCE if kind == "float32" else None
+        results, tolerance = answer["results"], LITERT_TOLERANCES.get(kind)
         for subset, outputs, wanted in zip(evidence.subsets, results, reference, strict=True):
             checks += compare_outputs(f"LiteRT {kind}", "serving_default", subset, outputs, wanted, tolerance)
-        if kind == "int8":
-            checks += int8_checks(run.tasks, everything, results[0], reference[0], evidence.sample.targets, max_drop)
+        if kind != "float32":
+            limit = None if kind in LITERT_TOLERANCES else max_drop
+            rows = (results[0], reference[0], evidence.sample.targets)
+            checks += quality_checks(f"LiteRT {kind}", run.tasks, everything, *rows, limit)
+    return checks
+
+
+def device_checks(answers, evidence, model):
+    """Returns the checks of the signature `device`: its numbers are those of the model on the same pixels and samples.
+
+    Dynamic and int8, which are coarse, are compared with themselves instead, given the model tensors.
+
+    Args:
+        answers: What the child of `litert.start_runtime` returned.
+        evidence: The `Evidence`.
+        model: The float32 Keras model.
+    """
+    rows, checks = evidence.device, []
+    reference = reference_outputs(model, rows.tensors[0], evidence.subsets, rows.count)
+    for kind, answer in answers.items():
+        own, tolerance = answer["of_tensors"] or reference, LITERT_TOLERANCES.get(kind, DEVICE_TOLERANCE)
+        for subset, outputs, wanted in zip(evidence.subsets, answer["device"], own, strict=True):
+            checks += compare_outputs(f"LiteRT {kind}", "device", subset, outputs, wanted, tolerance)
     return checks
 
 

@@ -78,18 +78,25 @@ def _join(parts):
 def calibration_tensors(tensors, seed=0):
     """Returns model tensors for int8 calibration: the rows as they are, and one of each four again with inputs blanked.
 
-    Without the blanked rows the learned embeddings of missing inputs would lie outside the calibrated ranges.
+    Without the blanked rows the learned embeddings of missing inputs would lie outside the calibrated ranges, and the
+    length of an empty sequence would be divided by. So each input is once at least blank alone, and once given alone,
+    however few rows there are.
 
     Args:
         tensors: `{input: array (rows, ...)}`.
         seed: Of the choice of blanked inputs; one input at least is kept.
     """
     names, rng = sorted(tensors), np.random.default_rng(seed)
-    blanked = {n: t[::4].copy() for n, t in tensors.items()}
-    for row in range(len(blanked[names[0]])):
-        given = rng.random(len(names)) < 0.5
-        given[rng.integers(len(names))] = True
-        for name, is_given in zip(names, given, strict=True):
-            if not is_given:
-                blanked[name][row] = 0
-    return {n: np.concatenate([t, blanked[n]]) for n, t in tensors.items()}
+    rows = len(tensors[names[0]])
+    count = max(-(-rows // 4), 2 * len(names))
+    given = rng.random((count, len(names))) < 0.5
+    given[np.arange(count), rng.integers(len(names), size=count)] = True
+    each = np.eye(len(names), dtype=bool)
+    if len(names) > 1:
+        given[: 2 * len(names)] = np.concatenate([~each, each])
+    again = 4 * np.arange(count) % rows
+    found = {}
+    for name, kept in zip(names, given.T, strict=True):
+        found[name] = np.concatenate([tensors[name], tensors[name][again]])
+        found[name][rows:][~kept] = 0
+    return found

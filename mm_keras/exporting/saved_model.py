@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from mm_keras.exporting.canonical import make_canonical
+from mm_keras.exporting.device import device_specs, from_device
 from mm_keras.exporting.quiet import quiet
 from mm_keras.fusion import fusion_level
 from mm_keras.model import build_model
@@ -86,10 +87,19 @@ def joined_model(run, model):
     return keras.Model(model.input, {**model.output, "embedding": embedding_model(run, model).output}, name="joined")
 
 
-def save_single(path, run, model):
-    """Writes the SavedModel that LiteRT is converted from: model tensors in, one example at a time, numbers out."""
-    specs = {n: tf.TensorSpec([1, *t.shape], t.dtype, name=n) for n, t in run.tensors.items()}
+def save_single(path, run, model, rows=1):
+    """Writes the SavedModel that others are converted from: model tensors of `rows` examples in, numbers out."""
+    specs = {n: tf.TensorSpec([rows, *t.shape], t.dtype, name=n) for n, t in run.tensors.items()}
     _save(path, model, {"serving_default": _trace(lambda **tensors: model(tensors, training=False), specs)})
+
+
+def save_front(path, run):
+    """Writes the SavedModel that makes model tensors of what a device gives, one example at a time; see `device`."""
+
+    def front(**values):
+        return from_device(run.preprocessors, values)
+
+    _save(path, None, {"serving_default": _trace(front, device_specs(run.preprocessors))})
 
 
 def _trace(function, specs):
@@ -121,7 +131,7 @@ def _save(path, model, signatures, tables=()):
     bundle = tf.Module()
     # The model itself must not be an attribute: Keras would then save copies of its variables, and the C++ loader
     # restores those copies but runs on the originals ("Could not find variable").
-    bundle.weights = [v.value for v in model.variables]
+    bundle.weights = [v.value for v in model.variables] if model is not None else []
     bundle.tables = list(tables)
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     with quiet():

@@ -1,7 +1,6 @@
 """schema.json: what a client must send, what comes back, and what a phone must compute before it calls LiteRT."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -131,17 +130,6 @@ def _embedding_size(run):
     if fusion_level(run.recipe.fusion) == "decisions":
         return sum(run.model.get_layer(f"{task}_logits").output.shape[-1] for task in run.tasks)
     return run.model.get_layer("fusion").output.shape[-1]
-
-
-def write_vocabularies(folder, preprocessors):
-    """Writes `<input>_vocabulary.json`, a list whose places are the ids, for every text; returns `{input: file}`."""
-    files = {}
-    for name, p in preprocessors.items():
-        if "vocabulary" in p.state:
-            files[name] = f"{name}_vocabulary.json"
-            text = json.dumps(p.state["vocabulary"], ensure_ascii=False, indent=0)
-            (Path(folder) / files[name]).write_text(text, encoding="utf-8")
-    return files
 
 
 def _raw_meaning(p, field):

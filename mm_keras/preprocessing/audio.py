@@ -97,14 +97,25 @@ class AudioPreprocessor(Preprocessor):
 
     def finish(self, batch):
         """Batch: float32 `(batch, samples)` -> `(batch, frames, mels)`."""
+        return self.log_mel(self.mel(self.spectrum(batch)))
+
+    def spectrum(self, batch):
+        """Float32 `(batch, samples)` -> magnitudes `(batch * frames, bins)`."""
         spectrum = tfio_audio.spectrogram(batch, nfft=self.fft, window=self.window, stride=self.hop)
-        mel = tfio_audio.melscale(
-            tf.reshape(spectrum, [-1, self.fft // 2 + 1]),
+        return tf.reshape(spectrum, [-1, self.fft // 2 + 1])
+
+    def mel(self, spectrum):
+        """Magnitudes `(rows, bins)` -> `(rows, mels)`."""
+        return tfio_audio.melscale(
+            spectrum,
             rate=self.spec.sampling_rate,
             mels=self.spec.num_mel_bins,
             fmin=self.spec.min_hz,
             fmax=self.spec.max_hz or self.spec.sampling_rate / 2,
         )
+
+    def log_mel(self, mel):
+        """`(batch * frames, mels)` -> the model tensor `(batch, frames, mels)`."""
         log_mel = tf.reshape(tf.math.log1p(mel / FLOOR) / 10.0, [-1, *self.tensor.shape])
         if not self.state:
             return log_mel

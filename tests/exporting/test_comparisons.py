@@ -5,7 +5,7 @@ import mm_keras.recipe as parts
 from mm_keras.exporting.check_saved_model import refused_ops
 from mm_keras.exporting.checks import Check, summarise
 from mm_keras.exporting.parity import compare_labels, input_subsets, relative_difference
-from mm_keras.exporting.quality import int8_checks
+from mm_keras.exporting.quality import quality_checks
 from mm_keras.exporting.sample import calibration_tensors
 from mm_keras.tasks import build_task
 
@@ -32,7 +32,7 @@ def test_int8_loses_what_it_gets_wrong():
     reference = {"kind": np.eye(2)[[0, 0, 1, 1]], "size": np.array([[1.0], [2.0], [3.0], [4.0]])}
     outputs = {"kind": np.eye(2)[[1, 0, 1, 0]], "size": np.array([[3.0], [2.0], [3.0], [4.0]])}
     targets = {"kind": np.array([0, 0, 1, -1]), "size": np.array([1.0, 2.0, np.nan, 6.0])}
-    drop, differing, growth, apart = int8_checks(TASKS, ("x",), outputs, reference, targets, 0.01)
+    drop, differing, growth, apart = quality_checks("LiteRT int8", TASKS, ("x",), outputs, reference, targets, 0.01)
     assert (drop.value, drop.rows, drop.passed) == (pytest.approx(1 / 3), 3, True)  # one row is always allowed
     assert (differing.value, differing.tolerance) == (0.5, None)
     # Errors 0, 0, -2 before and 2, 0, -2 after, on three labelled rows, in deviations of 2.
@@ -47,7 +47,7 @@ def test_without_labels_int8_is_held_to_the_float_model():
     for wrong, fine in ((2, True), (3, False)):
         guesses = [0] * (100 - wrong) + [1] * (100 + wrong)
         outputs = {"kind": np.eye(2)[guesses], "size": np.full((200, 1), wrong * 0.09)}
-        kind, size = int8_checks(TASKS, ("x",), outputs, reference, targets, 0.01)
+        kind, size = quality_checks("LiteRT int8", TASKS, ("x",), outputs, reference, targets, 0.01)
         assert (kind.value, kind.passed) == (wrong / 200, fine)
         assert (size.value, size.passed) == (pytest.approx(0.045 * wrong), fine)
 

@@ -12,7 +12,10 @@ from mm_keras.data.catalog.planted import make_distractor
 from mm_keras.encoders.transformer import RotaryAttention
 from mm_keras.exporting.attention import quantisable_attention
 from mm_keras.exporting.litert import unrolled_model
-from mm_keras.exporting.schema import build_schema, write_vocabularies
+from mm_keras.exporting.normalisation import quantisable_normalisation
+from mm_keras.exporting.phone.files import write_vocabularies
+from mm_keras.exporting.phone.tokenizer import load_tokenizers
+from mm_keras.exporting.schema import build_schema
 from mm_keras.registry import FUSIONS
 
 
@@ -30,6 +33,31 @@ def test_attention_without_the_constant_equals_that_of_keras(attention):
     np.testing.assert_allclose(found, wanted, atol=2e-6)
     assert "_compute_attention" not in vars(model.layers[-1])
     np.testing.assert_array_equal(model([x, keep]), wanted)
+
+
+NORMS = [{}, {"epsilon": 1e-6}, {"center": False}, {"scale": False, "axis": 2}, {"axis": 1}]
+
+
+@pytest.mark.parametrize("options", NORMS)
+def test_normalisation_without_a_variance_is_exact(options):
+    rng = np.random.default_rng(0)
+    model = keras.Sequential([keras.Input((5, 8)), keras.layers.LayerNormalization(**options)])
+    model.set_weights([rng.normal(1, 0.5, w.shape) for w in model.get_weights()])
+    x = rng.standard_normal((4, 5, 8)).astype(np.float32) * 10.0 ** rng.integers(-3, 3, (4, 5, 1))
+    x[1, 2], x[2, 3] = 0, 7  # nothing to normalise
+    shape = (5, 1) if options.get("axis") == 1 else (8,)
+    layer, axis, before = model.layers[-1], options.get("axis", -1), np.asarray(model(x))
+    weights = zip((layer.gamma, layer.beta), (1.0, 0.0), strict=True)
+    gamma, beta = (none if w is None else np.asarray(w, np.float64).reshape(shape) for w, none in weights)
+    y = x - x.mean(axis, keepdims=True, dtype=np.float64)
+    y /= np.sqrt(np.mean(y**2, axis, keepdims=True) + layer.epsilon)
+    wanted = y * gamma + beta
+    with quantisable_normalisation(model):
+        found = np.asarray(model(x))
+    # Keras's own way is no closer: it subtracts two large squares.
+    np.testing.assert_allclose(found, wanted, atol=2e-4 if axis == 1 else 5e-6)
+    assert "call" not in vars(layer)
+    np.testing.assert_array_equal(model(x), before)
 
 
 @pytest.mark.parametrize(("name", "kind"), [("title", "gru"), ("title", "lstm"), ("voice", "conv_gru")])
@@ -97,7 +125,8 @@ def test_the_schema_says_what_bytes_are(tmp_path):
     assert schema["inputs"]["title"]["meaning"] == "text in UTF-8; its first 20 bytes"
     assert schema["tensors"]["title"]["meaning"].startswith("each byte of the UTF-8 plus 1, 0 pads")
     assert schema["tensors"]["title"]["preprocessing"]["tokens"] == "bytes"
-    assert write_vocabularies(tmp_path, run.preprocessors) == {}
+    assert write_vocabularies(tmp_path, run.preprocessors) == {"title": "vocab.json"}
+    assert load_tokenizers(tmp_path)["title"]("é") == [0xC3 + 1, 0xA9 + 1] + [0] * 18
     tensors, _ = run.encode([{"title": "é"}])
     assert tensors["title"][0].tolist() == [0xC3 + 1, 0xA9 + 1] + [0] * 18
 

@@ -24,7 +24,8 @@ def test_the_version_folder_is_complete(five_input_bundle):
     files = {str(f.relative_to(five_input_bundle.path)) for f in five_input_bundle.path.rglob("*") if f.is_file()}
     assert files >= {
         "saved_model.pb", "variables/variables.index", "litert/float32.tflite", "litert/int8.tflite",
-        "litert/title_vocabulary.json", "parity.json", "schema.json", "recipe.yaml", "model_card.md", "provenance.json",
+        "litert/vocab.json", "litert/characters.tsv", "litert/tokenizer.py", "litert/WordPiece.java",
+        "parity.json", "schema.json", "recipe.yaml", "model_card.md", "provenance.json",
         "checksums.json", "kept.npz", "assets.extra/tf_serving_warmup_requests", "requests/serving_default.json",
     }  # fmt: skip
     assert five_input_bundle.path.name == "1"
@@ -90,8 +91,8 @@ def test_the_schema_names_what_is_served(five_input_bundle, five_input_run):
     assert (kinds["photo"], kinds["title"], kinds["price"], kinds["features"]) == ("file", "text", "number", "numbers")
     assert schema["litert"]["int8"]["inputs"]["photo"] == {"shape": [1, 16, 16, 3], "dtype": "float32"}
     assert schema["litert"]["float32"]["outputs"]["category"] == {"shape": [1, 3], "dtype": "float32"}
-    words = json.loads((five_input_bundle.path / "litert" / schema["vocabularies"]["title"]).read_text())
-    assert words == five_input_run.preprocessors["title"].state["vocabulary"]
+    words = json.loads((five_input_bundle.path / "litert" / schema["vocabularies"]["title"]).read_text())["title"]
+    assert words["vocabulary"] == five_input_run.preprocessors["title"].state["vocabulary"]
     assert schema["classes"] == {"category": ["a", "b", "c"]}
     assert mm.load_recipe(five_input_bundle.path / "recipe.yaml") == five_input_run.recipe
 
