@@ -11,7 +11,8 @@ from tensorflow.python.saved_model import fingerprinting_utils
 _NUMBERED = re.compile(r"(.*)_(\d+)")
 # The arguments of a loop's condition that it does not read are named after the function.
 _REDUNDANT = re.compile(r"_\d+___redundant_placeholder")
-_TABLE = re.compile(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+# What fills a table is named after another counter.
+_FILLER = re.compile(r"key_value_init\d+")
 
 
 def make_canonical(path):
@@ -54,6 +55,10 @@ def _rename_graph(graph, new):
             _rename_attributes(node.attr, new)
         if owner is not graph:
             _rename_attributes(owner.attr, new)
+    _rename_tables(graph)
+    for function in graph.library.function:
+        if any(_FILLER.search(node.name) for node in function.node_def):
+            _rename_fillers(function)
     functions = sorted(graph.library.function, key=lambda f: f.signature.name)
     del graph.library.function[:]
     graph.library.function.extend(functions)
@@ -63,8 +68,32 @@ def _rename_attributes(attributes, new):
     for value in attributes.values():
         for function in [value.func] if value.HasField("func") else value.list.func if value.HasField("list") else ():
             function.name = new.get(function.name, function.name)
-    if "shared_name" in attributes:
-        attributes["shared_name"].s = _TABLE.sub(b"table", attributes["shared_name"].s)
+
+
+def _rename_tables(graph):
+    """Numbers the tables in the order of the graph: what two of them share by name, they would share in memory."""
+    new = {}
+    for owner in (graph.node, *(f.node_def for f in graph.library.function)):
+        for node in owner:
+            if node.op == "HashTableV2":
+                shared = node.attr["shared_name"]
+                shared.s = new.setdefault(shared.s, f"table_{len(new)}".encode())
+
+
+def _rename_fillers(function):
+    def plain(name):
+        return _FILLER.sub("key_value_init", name)
+
+    for argument in function.signature.input_arg:
+        argument.name = plain(argument.name)
+    function.signature.control_output[:] = [plain(name) for name in function.signature.control_output]
+    for results in (function.ret, function.control_ret):
+        renamed = {plain(key): plain(value) for key, value in results.items()}
+        results.clear()
+        results.update(renamed)
+    for node in function.node_def:
+        node.name = plain(node.name)
+        node.input[:] = [plain(name) for name in node.input]
 
 
 def _rename_objects(objects, new):

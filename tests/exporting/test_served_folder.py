@@ -11,6 +11,7 @@ from served_rows import two_vector_rows, two_vector_run
 
 import mm_keras as mm
 from mm_keras.errors import ExportError
+from mm_keras.exporting.canonical import make_canonical
 from mm_keras.exporting.inspection import inspect_bundle
 from mm_keras.exporting.kept import kept_request, load_kept, save_kept
 from mm_keras.exporting.origin import write_checksums, wrong_files
@@ -41,6 +42,31 @@ def test_saving_again_gives_the_same_bytes(five_input_run, tmp_path):
     first, second = files(tmp_path / "a"), files(tmp_path / "b")
     assert first.keys() == second.keys() >= {"saved_model.pb", "fingerprint.pb", "variables/variables.index"}
     assert [f for f in first if first[f] != second[f]] == []
+
+
+def test_tables_and_loops_save_alike(tmp_path):
+    """Tables are named at random, and the arguments of a loop's condition after a counter."""
+    found = []
+    for name in ("a", "b"):
+        table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(["x", "y"], [1, 2]), -1)
+        module = tf.Module()
+        second = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(["x", "y"], [10, 20]), -1)
+        module.table, module.second, module.other = table, second, tf.Variable(3)
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+        def look(names, m=module):
+            numbers = tf.map_fn(
+                lambda n: m.table.lookup(n) + m.second.lookup(n) + m.other, names, fn_output_signature=tf.int32
+            )
+            return {"numbers": numbers}
+
+        signatures = {"serving_default": look.get_concrete_function()}
+        tf.saved_model.save(module, str(tmp_path / name), signatures=signatures)
+        make_canonical(tmp_path / name)
+        found.append(files(tmp_path / name))
+        loaded = tf.saved_model.load(str(tmp_path / name)).signatures["serving_default"]
+        assert loaded(names=tf.constant(["y", "z"]))["numbers"].numpy().tolist() == [25, 1]
+    assert found[0] == found[1]
 
 
 def test_two_exports_of_a_run_differ_in_nothing(two):
