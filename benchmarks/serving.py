@@ -30,8 +30,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
 import mm_keras as mm
-from mm_keras.exporting.bench import bench_bundle
-from mm_keras.exporting.inspection import inspect_bundle, version_folder
+from mm_keras.exporting.bench import bench
+from mm_keras.exporting.inspection import inspect, version_folder
 from mm_keras.exporting.kept import load_kept
 
 
@@ -128,10 +128,10 @@ def measure_first(bundle, rounds=5):
 
 def measure_variants(bundle):
     """LiteRT against the SavedModel's `tensors` at batch 1, and sizes against float32."""
-    timed = bench_bundle(bundle, batches=(1,), seconds=2.0, threads=1)
+    timed = bench(bundle, batches=(1,), seconds=2.0, threads=1)
     saved = timed[(timed["variant"] == "SavedModel") & (timed["signature"] == "tensors")]["p50"].iloc[0]
     found = {"saved_model_tensors_ms": saved, "litert": {}}
-    files = inspect_bundle(bundle)["litert"]
+    files = inspect(bundle)["litert"]
     for line in timed[timed["variant"] != "SavedModel"].to_dict("records"):
         kind = line["variant"].removeprefix("LiteRT ")
         found["litert"][kind] = {"ms": line["p50"], "against_saved_model": line["p50"] / saved}

@@ -41,6 +41,10 @@ _NAMES = {
     "explain": "explanation.explain",
     "export": "exporting.export",
     "Client": "exporting.client",
+    "Server": "exporting.server",
+    "bench": "exporting.bench",
+    "inspect": "exporting.inspection",
+    "verify": "exporting.verify",
 }
 __all__ = sorted(_NAMES)
 

@@ -221,14 +221,10 @@ def inspect(
                 console.rule(name)
                 console.print(escape((place / name).read_text(encoding="utf-8")))
         return
-    from mm_keras.exporting.inspection import inspect_bundle
+    import mm_keras as mm  # no TensorFlow for these
 
-    found = inspect_bundle(place)
-    timed = None
-    if latency:
-        from mm_keras.exporting.bench import bench_bundle
-
-        timed = bench_bundle(place, batches=(1, 8), seconds=0.3)
+    found = mm.inspect(place)
+    timed = mm.bench(place, batches=(1, 8), seconds=0.3) if latency else None
     if as_json:
         found["latency"] = None if timed is None else timed.to_dict("records")
         console.print_json(json.dumps(found, default=str))
@@ -241,10 +237,10 @@ def inspect(
 @app.command()
 def verify(bundle: BundleFolder):
     """Prove a bundle again on this machine: checksums, and each artefact's answers to the rows it keeps."""
+    import mm_keras as mm
     from mm_keras.exporting.checks import format_table
-    from mm_keras.exporting.verify import verify_bundle
 
-    found = verify_bundle(bundle)
+    found = mm.verify(bundle)
     typer.echo(format_table(found))
     console.print(f"{escape(str(bundle))}: every file is what was written, every answer that of the trained model")
 
@@ -257,9 +253,9 @@ def bench(
     threads: Annotated[int, typer.Option(help="Threads of LiteRT.", min=1)] = 1,
 ):
     """Measure latency and throughput of each variant of a bundle, by batch size."""
-    from mm_keras.exporting.bench import bench_bundle
+    import mm_keras as mm
 
-    timed = bench_bundle(bundle, batches=tuple(batches), seconds=seconds, threads=threads)
+    timed = mm.bench(bundle, batches=tuple(batches), seconds=seconds, threads=threads)
     _print_frame(timed.round(2), "milliseconds")
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from mm_keras.exporting.child import Child
-from mm_keras.exporting.inspection import inspect_bundle, version_folder
+from mm_keras.exporting.inspection import inspect, version_folder
 from mm_keras.exporting.kept import load_kept
 
 BATCHES = (1, 2, 4, 8, 16, 32)
@@ -23,7 +23,7 @@ def variants(bundle):
         bundle: A version folder, or a base folder, of which the newest version is meant.
     """
     folder = version_folder(bundle)
-    kept, found = load_kept(folder), inspect_bundle(folder)
+    kept, found = load_kept(folder), inspect(folder)
     feeds = {"serving_default": kept["raw"], "tensors": kept["tensors"], "embedding": kept["raw"]}
     jobs = {"SavedModel": {"kind": "saved_model", "path": str(folder), "feeds": feeds}}
     for name, entry in found["litert"].items():
@@ -33,7 +33,7 @@ def variants(bundle):
     return jobs
 
 
-def bench_bundle(bundle, *, batches=BATCHES, seconds=1.0, threads=1, signatures=("serving_default", "tensors")):
+def bench(bundle, *, batches=BATCHES, seconds=1.0, threads=1, signatures=("serving_default", "tensors")):
     """Measures a bundle on this machine, each variant in a process of its own, one after the other.
 
     Args:

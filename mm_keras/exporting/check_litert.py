@@ -41,7 +41,7 @@ def check(job):
     Args:
         job: `{"files": {kind: path}, "tensors": {input: array (rows, ...)}, "subsets": [inputs that are given; the
             first holds all], "rows": how many rows each other subset is run on, "device": [{field: array (rows, ...)}]
-            for the signature `device`, "device_tensors": the model tensors of the same}`.
+            for the signature `device`, which may be none, "device_tensors": the model tensors of the same}`.
 
     Returns:
         `{kind: {"results": [{output: array (rows, ...)}] per subset, "device": the same of its requests,
@@ -60,7 +60,8 @@ def _run_file(kind, path, job):
     runner, device = (interpreter.get_signature_runner(key) for key in ("serving_default", "device"))
     tensors, start = job["tensors"], time.perf_counter()
     _check_inputs(kind, _details(runner.get_input_details()), tensors)
-    _check_inputs(f"{kind}, device", _details(device.get_input_details()), job["device"][0])
+    for values in job["device"][:1]:
+        _check_inputs(f"{kind}, device", _details(device.get_input_details()), values)
     report_step(f"running {kind} in LiteRT")
     results = []
     for i, subset in enumerate(job["subsets"]):

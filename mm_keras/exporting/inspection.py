@@ -15,7 +15,7 @@ from mm_keras.exporting.origin import check_format
 _NEEDED = ("saved_model.pb", "schema.json", "parity.json", "provenance.json", "checksums.json", "kept.npz")
 
 
-def inspect_bundle(path):
+def inspect(path):
     """Describes an exported version.
 
     Args:
@@ -74,7 +74,7 @@ def version_folder(path):
 
 
 def parity_lines(parity):
-    """Returns the proof of a bundle as text, of the `parity` that `inspect_bundle` gives."""
+    """Returns the proof of a bundle as text, of the `parity` that `inspect` gives."""
     return format_table(pd.DataFrame(parity["worst"]).astype({"tolerance": float}))
 
 

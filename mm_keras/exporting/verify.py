@@ -19,7 +19,7 @@ TOLERANCE = 1e-4
 GROWTH, ROOM = 2.0, 0.02
 
 
-def verify_bundle(bundle):
+def verify(bundle):
     """Proves a bundle again: every file is what was written, and every artefact answers as the trained model did.
 
     A few real rows and the model's answers to them for every subset of the inputs lie in the bundle, so neither the run
@@ -78,6 +78,8 @@ def prove_litert(folder, kept, schema, parity):
         "tensors": kept["tensors"],
         "subsets": subsets,
         "rows": KEPT_ROWS,
+        "device": [],
+        "device_tensors": [],
     }
     answers, checks = _run("check_litert", job), []
     for kind, answer in answers.items():
@@ -94,8 +96,23 @@ def prove_litert(folder, kept, schema, parity):
     return checks
 
 
+def prove_onnx(folder, kept, schema, parity):
+    """Returns the checks of the ONNX file, run by name without TensorFlow, if there is one."""
+    if "onnx" not in schema:
+        return []
+    from mm_keras.exporting.onnx import check_onnx_extra  # brings Keras
+
+    check_onnx_extra()
+    job = {"file": str(folder / schema["onnx"]["file"]), "tensors": kept["tensors"], "subsets": list(kept["outputs"])}
+    answer, checks = _run("check_onnx", job | {"rows": KEPT_ROWS}), []
+    for subset, outputs in zip(kept["outputs"], answer["results"], strict=True):
+        wanted = {n: v for n, v in kept["outputs"][subset].items() if n != "embedding"}
+        checks += compare_outputs("ONNX", "onnxruntime", subset, outputs, wanted, TOLERANCE)
+    return checks
+
+
 # Each takes `(version folder, what load_kept gave, schema, parity)` and returns checks.
-PROOFS = (prove_saved_model, prove_litert)
+PROOFS = (prove_saved_model, prove_litert, prove_onnx)
 
 
 def _run(worker, job):

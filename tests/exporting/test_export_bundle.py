@@ -99,8 +99,8 @@ def test_the_schema_names_what_is_served(five_input_bundle, five_input_run):
 
 def test_a_bundle_is_inspected_without_tensorflow(five_input_bundle):
     code = (
-        "import json, sys; from mm_keras.exporting.inspection import inspect_bundle\n"
-        f"found = inspect_bundle({str(five_input_bundle.path.parent)!r})\n"
+        "import json, sys; from mm_keras.exporting.inspection import inspect\n"
+        f"found = inspect({str(five_input_bundle.path.parent)!r})\n"
         "print(json.dumps([found, sorted({'tensorflow', 'keras'} & set(sys.modules))]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -222,6 +222,7 @@ def test_onnx_equals_the_model(tmp_path):
     found = dict(zip(names, session.run(names, {n: np.asarray(t) for n, t in tensors.items()}), strict=True))
     for name, wanted in run.model(tensors, training=False).items():
         np.testing.assert_allclose(found[name], wanted, rtol=1e-4, atol=1e-5)
+    assert set(mm.verify(bundle.path)["artefact"]) == {"SavedModel", "ONNX"}
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from served_rows import two_vector_rows, two_vector_run
 import mm_keras as mm
 from mm_keras.errors import ExportError
 from mm_keras.exporting.canonical import make_canonical
-from mm_keras.exporting.inspection import inspect_bundle
+from mm_keras.exporting.inspection import inspect
 from mm_keras.exporting.kept import kept_request, load_kept, save_kept
 from mm_keras.exporting.origin import write_checksums, wrong_files
 from mm_keras.exporting.saved_model import save_saved_model
@@ -195,7 +195,7 @@ def test_a_bundle_of_a_newer_format_says_what_to_do(two, tmp_path):
     origin = json.loads((copy / "provenance.json").read_text())
     (copy / "provenance.json").write_text(json.dumps(origin | {"format": 99}))
     with pytest.raises(ExportError, match=r"has format 99, of mm_keras .* reads up to 1\. Upgrade it: pip install"):
-        inspect_bundle(copy)
+        inspect(copy)
 
 
 def test_a_fusion_of_decisions_embeds_as_its_logits(tmp_path):

@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 from mm_keras.cli import app
 from mm_keras.errors import DataError, ExportError
-from mm_keras.exporting.bench import bench_bundle
+from mm_keras.exporting.bench import bench
 from mm_keras.exporting.origin import write_checksums
-from mm_keras.exporting.verify import verify_bundle
+from mm_keras.exporting.verify import verify
 from mm_keras.training.run import load_run
 
 
@@ -23,7 +23,7 @@ def copy(five_input_bundle, tmp_path):
 
 
 def test_a_copy_is_proven_again(copy):
-    found = verify_bundle(copy.parent)
+    found = verify(copy.parent)
     assert found["passed"].all()
     apart = found[found["measure"] == "difference"]
     assert set(apart["artefact"]) == {"SavedModel", "LiteRT float32", "LiteRT int8"}
@@ -37,7 +37,7 @@ def test_a_changed_file_is_named(copy):
     file.write_bytes(file.read_bytes()[:-1] + b"?")
     (copy / "model_card.md").unlink()
     with pytest.raises(ExportError, match=r"litert/int8\.tflite is changed, model_card\.md is absent\."):
-        verify_bundle(copy)
+        verify(copy)
 
 
 def test_another_model_is_caught_even_under_its_own_checksums(copy):
@@ -49,14 +49,14 @@ def test_another_model_is_caught_even_under_its_own_checksums(copy):
     np.savez(copy / "kept.npz", **arrays)
     write_checksums(copy)
     with pytest.raises(ExportError, match="differs from the trained model on this machine") as caught:
-        verify_bundle(copy)
+        verify(copy)
     lines = [line.split() for line in str(caught.value).splitlines()[2:]]
     assert {(" ".join(w for w in line if w in ("SavedModel", "LiteRT", "float32", "int8"))) for line in lines
             if "NO" in line} == {"SavedModel", "LiteRT float32"}  # fmt: skip
 
 
 def test_each_variant_is_timed(five_input_bundle):
-    found = bench_bundle(five_input_bundle.path, batches=(1, 4), seconds=0.05)
+    found = bench(five_input_bundle.path, batches=(1, 4), seconds=0.05)
     assert found["variant"].tolist() == ["SavedModel"] * 4 + ["LiteRT float32", "LiteRT int8"]
     assert found["batch"].tolist() == [1, 4, 1, 4, 1, 1]
     assert (found["calls"] >= 3).all()

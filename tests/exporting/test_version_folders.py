@@ -2,7 +2,7 @@ import pytest
 
 from mm_keras.errors import ExportError
 from mm_keras.exporting.bundle import list_versions, new_version
-from mm_keras.exporting.inspection import inspect_bundle
+from mm_keras.exporting.inspection import inspect
 
 
 def fill(out):
@@ -47,6 +47,6 @@ def test_a_version_folder_or_a_file_is_no_base_folder(tmp_path):
 
 def test_inspecting_another_folder_says_what_is_missing(tmp_path):
     with pytest.raises(ExportError, match=r"holds no saved_model\.pb"):
-        inspect_bundle(tmp_path)
+        inspect(tmp_path)
     with pytest.raises(ExportError, match=r"1: not an export of mm_keras; it holds no schema\.json"):
-        inspect_bundle(fill(tmp_path / "pets").parent)
+        inspect(fill(tmp_path / "pets").parent)
