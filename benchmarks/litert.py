@@ -73,7 +73,7 @@ def litert_calls(file):
 
 def measure(run, bundle, count):
     """Returns the DataFrame."""
-    from mm_keras.exporting.device import device_rows
+    from mm_keras.exporting.litert.device import device_rows
     from mm_keras.preprocessing.raw import raw_batch
 
     rows = run.rows("test")

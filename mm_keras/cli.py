@@ -267,7 +267,7 @@ def serve(
 ):
     """Serve a bundle on 127.0.0.1 as TF Serving does, to try it; for real use see its serving/docker-compose.yml."""
     _package()
-    from mm_keras.exporting.server import Server
+    from mm_keras.exporting.served.server import Server
 
     with Server(bundle, rest_port, grpc_port) as server:
         typer.echo(f"{server.model}: {server.rest}/v1/models/{server.model}")

@@ -17,7 +17,7 @@ from mm_keras.encoders import build_encoder
 from mm_keras.encoders.masking import MaskedPooling
 from mm_keras.errors import DataError, RecipeError
 from mm_keras.evaluation.predict import predict
-from mm_keras.exporting.saved_model import float32_model
+from mm_keras.exporting.served.saved_model import float32_model
 from mm_keras.fusion import build_fusion, fusion_level
 from mm_keras.recipe import TensorInfo
 from mm_keras.registry import ENCODERS, FUSIONS

@@ -60,7 +60,7 @@ def _saved_model(job):
 
 
 def _litert(job):
-    from mm_keras.exporting.check_litert import block_tensorflow
+    from mm_keras.exporting.litert.check import block_tensorflow
 
     block_tensorflow()
     from ai_edge_litert.interpreter import Interpreter

@@ -11,19 +11,19 @@ from mm_keras.errors import ExportError
 from mm_keras.exporting.bundle import Bundle, new_version
 from mm_keras.exporting.card import model_card
 from mm_keras.exporting.checks import format_table, summarise
-from mm_keras.exporting.device import device_schema, draw_device_rows
-from mm_keras.exporting.litert import Conversion, check_kinds, start_runtime
-from mm_keras.exporting.onnx import FILE as ONNX_FILE
-from mm_keras.exporting.onnx import OnnxProof, check_onnx_extra
+from mm_keras.exporting.litert.conversion import Conversion, check_kinds, start_runtime
+from mm_keras.exporting.litert.device import device_schema, draw_device_rows
+from mm_keras.exporting.litert.phone.files import write_examples, write_vocabularies
+from mm_keras.exporting.onnx.proof import FILE as ONNX_FILE
+from mm_keras.exporting.onnx.proof import OnnxProof, check_onnx_extra
 from mm_keras.exporting.origin import provenance, write_checksums
 from mm_keras.exporting.parity import input_subsets, reference_outputs
-from mm_keras.exporting.phone.files import write_examples, write_vocabularies
 from mm_keras.exporting.proof import Evidence, SavedModelProof, device_checks, litert_checks, precision_checks
 from mm_keras.exporting.sample import calibration_tensors, draw_sample
-from mm_keras.exporting.saved_model import float32_model, save_saved_model
 from mm_keras.exporting.schema import build_schema
-from mm_keras.exporting.serving import BATCH_SIZES, write_requests, write_serving
-from mm_keras.exporting.warmup import write_warmup
+from mm_keras.exporting.served.saved_model import float32_model, save_saved_model
+from mm_keras.exporting.served.settings import BATCH_SIZES, write_requests, write_serving
+from mm_keras.exporting.served.warmup import write_warmup
 from mm_keras.training.run import load_run
 
 # Rows with all inputs, where int8's accuracy is measured; rows of every other subset; rows that calibrate int8.

@@ -9,7 +9,7 @@ import pandas as pd
 from mm_keras.errors import ExportError
 from mm_keras.exporting.bundle import list_versions
 from mm_keras.exporting.checks import Check, format_table, summarise
-from mm_keras.exporting.flatbuffer import litert_ops
+from mm_keras.exporting.litert.flatbuffer import litert_ops
 from mm_keras.exporting.origin import check_format
 
 _NEEDED = ("saved_model.pb", "schema.json", "parity.json", "provenance.json", "checksums.json", "kept.npz")

@@ -7,8 +7,8 @@ from pathlib import Path
 from mm_keras.exporting.bad_rows import bad_row_requests, blanked_requests, compare_bad_rows
 from mm_keras.exporting.checks import Check
 from mm_keras.exporting.child import Child
-from mm_keras.exporting.device import DeviceRows
 from mm_keras.exporting.kept import KEPT_ROWS, save_kept
+from mm_keras.exporting.litert.device import DeviceRows
 from mm_keras.exporting.parity import (
     LITERT_TOLERANCES,
     SAVED_MODEL_TOLERANCE,
@@ -23,8 +23,8 @@ from mm_keras.exporting.parity import (
 )
 from mm_keras.exporting.quality import quality_checks
 from mm_keras.exporting.sample import Sample, encode_raw
-from mm_keras.exporting.saved_model import joined_model
-from mm_keras.exporting.warmup import BATCHES
+from mm_keras.exporting.served.saved_model import joined_model
+from mm_keras.exporting.served.warmup import BATCHES
 
 PRECISION_TOLERANCE = 0.2
 # Of a coarse file against itself: a rounding in the spectrum may move an integer by a step.
@@ -84,7 +84,7 @@ class SavedModelProof:
         requests += [("serving_default", batch) for batch in (*self.bad.values(), *blanked.values())]
         job = {"path": os.fspath(path), "requests": requests, "timing": timing}
         what = "the C++ loader of the SavedModel"
-        self.child = Child(what, "mm_keras.exporting.check_saved_model", job, evidence.scratch)
+        self.child = Child(what, "mm_keras.exporting.served.check", job, evidence.scratch)
 
     def __enter__(self):
         return self

@@ -5,13 +5,13 @@ import tempfile
 from pathlib import Path
 
 from mm_keras.errors import ExportError
-from mm_keras.exporting.check_saved_model import FORBIDDEN
 from mm_keras.exporting.checks import Check, format_table, summarise
 from mm_keras.exporting.child import Child
 from mm_keras.exporting.inspection import version_folder
 from mm_keras.exporting.kept import KEPT_ROWS, kept_request, load_kept
 from mm_keras.exporting.origin import check_format, wrong_files
 from mm_keras.exporting.parity import blank_others, compare_outputs
+from mm_keras.exporting.served.check import FORBIDDEN
 
 # Another processor or version of TensorFlow rounds otherwise than the one that exported.
 TOLERANCE = 1e-4
@@ -55,7 +55,7 @@ def prove_saved_model(folder, kept, schema, parity):
     for subset in kept["outputs"]:
         raw, tensors = kept_request(kept, subset), blank_others(kept["tensors"], subset)
         requests += [("serving_default", raw), ("tensors", tensors), ("embedding", raw)]
-    answer = _run("check_saved_model", {"path": str(folder), "requests": requests})
+    answer = _run("served.check", {"path": str(folder), "requests": requests})
     results, checks = iter(answer["results"]), []
     for subset, wanted in kept["outputs"].items():
         for signature in ("serving_default", "tensors", "embedding"):
@@ -81,7 +81,7 @@ def prove_litert(folder, kept, schema, parity):
         "device": [],
         "device_tensors": [],
     }
-    answers, checks = _run("check_litert", job), []
+    answers, checks = _run("litert.check", job), []
     for kind, answer in answers.items():
         artefact, signature = f"LiteRT {kind}", schema["litert"][kind]["signature"]
         had = [
@@ -100,11 +100,11 @@ def prove_onnx(folder, kept, schema, parity):
     """Returns the checks of the ONNX file, run by name without TensorFlow, if there is one."""
     if "onnx" not in schema:
         return []
-    from mm_keras.exporting.onnx import check_onnx_extra  # brings Keras
+    from mm_keras.exporting.onnx.proof import check_onnx_extra  # brings Keras
 
     check_onnx_extra()
     job = {"file": str(folder / schema["onnx"]["file"]), "tensors": kept["tensors"], "subsets": list(kept["outputs"])}
-    answer, checks = _run("check_onnx", job | {"rows": KEPT_ROWS}), []
+    answer, checks = _run("onnx.check", job | {"rows": KEPT_ROWS}), []
     for subset, outputs in zip(kept["outputs"], answer["results"], strict=True):
         wanted = {n: v for n, v in kept["outputs"][subset].items() if n != "embedding"}
         checks += compare_outputs("ONNX", "onnxruntime", subset, outputs, wanted, TOLERANCE)

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 
 import mm_keras.recipe as parts
-from mm_keras.exporting.check_saved_model import refused_ops
 from mm_keras.exporting.checks import Check, summarise
 from mm_keras.exporting.parity import compare_labels, input_subsets, relative_difference
 from mm_keras.exporting.quality import quality_checks
 from mm_keras.exporting.sample import calibration_tensors
+from mm_keras.exporting.served.check import refused_ops
 from mm_keras.tasks import build_task
 
 TASKS = {

@@ -10,11 +10,11 @@ import mm_keras as mm
 import mm_keras.recipe as parts
 from mm_keras.data.catalog.planted import make_distractor
 from mm_keras.encoders.transformer import RotaryAttention
-from mm_keras.exporting.attention import quantisable_attention
-from mm_keras.exporting.litert import unrolled_model
-from mm_keras.exporting.normalisation import quantisable_normalisation
-from mm_keras.exporting.phone.files import write_vocabularies
-from mm_keras.exporting.phone.tokenizer import load_tokenizers
+from mm_keras.exporting.litert.attention import quantisable_attention
+from mm_keras.exporting.litert.conversion import unrolled_model
+from mm_keras.exporting.litert.normalisation import quantisable_normalisation
+from mm_keras.exporting.litert.phone.files import write_vocabularies
+from mm_keras.exporting.litert.phone.tokenizer import load_tokenizers
 from mm_keras.exporting.schema import build_schema
 from mm_keras.registry import FUSIONS
 

@@ -11,7 +11,7 @@ from conftest import five_input_examples
 import mm_keras as mm
 from mm_keras.errors import ExportError
 from mm_keras.exporting.child import Child
-from mm_keras.exporting.saved_model import save_saved_model
+from mm_keras.exporting.served.saved_model import save_saved_model
 from mm_keras.preprocessing.raw import raw_batch
 
 
@@ -173,7 +173,7 @@ def served(five_input_bundle, five_input_run, tmp_path_factory):
     requests = [("serving_default", clean), ("tensors", tensors), ("serving_default", everything)]
     requests += [("serving_default", raw) for raw, _ in bad.values()]
     job = {"path": str(five_input_bundle.path), "requests": requests}
-    with Child("loader", "mm_keras.exporting.check_saved_model", job, tmp_path_factory.mktemp("cpp")) as child:
+    with Child("loader", "mm_keras.exporting.served.check", job, tmp_path_factory.mktemp("cpp")) as child:
         results = child.wait()["results"]
     return results[0], results[1], results[2], {k: (r, bad[k][1]) for k, r in zip(bad, results[3:], strict=True)}
 
@@ -229,6 +229,6 @@ def test_a_bundle_that_holds_the_model_fails_in_cpp(five_input_run, tmp_path, mo
     save_saved_model(tmp_path / "attached", five_input_run, five_input_run.model)
     tensors, _ = five_input_run.encode(five_input_examples(1))
     job = {"path": str(tmp_path / "attached"), "requests": [("tensors", tensors)]}
-    with Child("the loader", "mm_keras.exporting.check_saved_model", job, tmp_path) as child:
+    with Child("the loader", "mm_keras.exporting.served.check", job, tmp_path) as child:
         with pytest.raises(ExportError, match=r"running the signature 'tensors'[\s\S]*Could not find variable"):
             child.wait()

@@ -10,8 +10,9 @@ from served_rows import ListRows, two_vector_rows, two_vector_run
 
 import mm_keras as mm
 from mm_keras.errors import ExportError
-from mm_keras.exporting import child, litert
+from mm_keras.exporting import child
 from mm_keras.exporting import export as exporting
+from mm_keras.exporting.litert import conversion
 
 ROWS = two_vector_rows(300, seed=1)
 
@@ -70,7 +71,7 @@ def test_a_changed_weight_in_the_saved_model(run, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_changed_weight_in_litert(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(litert, "save_single", with_changed_weight(litert.save_single))
+    monkeypatch.setattr(conversion, "save_single", with_changed_weight(conversion.save_single))
     text = refused(run, tmp_path, litert="float32")
     assert "LiteRT float32 serving_default kind, given left right" in text
     assert re.search(r"LiteRT float32 +serving_default +difference .* 0\.0001 +NO", text)
@@ -121,7 +122,7 @@ def test_a_rolled_loop_is_refused_for_int8_and_not_for_float32(tmp_path, monkeyp
     rows = ListRows(
         [{"title": e["title"]} for e in five_input_examples(20)], {"category": ["a"] * 20, "rating": [1.0] * 20}
     )
-    monkeypatch.setattr(litert, "unrolled_model", lambda run, model: model)
+    monkeypatch.setattr(conversion, "unrolled_model", lambda run, model: model)
     text = refused(run, tmp_path, rows=rows, litert=("int8",))
     assert text == "int8 needs unrolled recurrent layers. Received: a WHILE op, whose calibration would crash."
 

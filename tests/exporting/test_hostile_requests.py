@@ -8,7 +8,7 @@ import pytest
 from conftest import five_input_examples
 
 import mm_keras as mm
-from mm_keras.exporting.server import Predictor, Server
+from mm_keras.exporting.served.server import Predictor, Server
 from mm_keras.preprocessing.raw import raw_batch
 
 pytestmark = pytest.mark.slow

@@ -15,9 +15,9 @@ from served_rows import ListRows
 import mm_keras as mm
 from mm_keras.errors import ExportError
 from mm_keras.exporting.child import Child
-from mm_keras.exporting.device import device_rows, device_specs, from_device, wav_file
-from mm_keras.exporting.flatbuffer import litert_ops
-from mm_keras.exporting.litert import KINDS
+from mm_keras.exporting.litert.conversion import KINDS
+from mm_keras.exporting.litert.device import device_rows, device_specs, from_device, wav_file
+from mm_keras.exporting.litert.flatbuffer import litert_ops
 from mm_keras.preprocessing.raw import raw_batch
 
 
@@ -48,7 +48,7 @@ def run_on_device(folder, kind, signature, values):
     code = (
         "import sys, numpy as np\n"
         "from ai_edge_litert.interpreter import Interpreter\n"
-        "from mm_keras.exporting.check_litert import block_tensorflow, run_rows\n"
+        "from mm_keras.exporting.litert.check import block_tensorflow, run_rows\n"
         "block_tensorflow()\n"
         f"runner = Interpreter({str(folder / kind)!r} + '.tflite').get_signature_runner({signature!r})\n"
         f"values = dict(np.load({str(folder / 'values.npz')!r}))\n"
@@ -86,7 +86,7 @@ def test_the_phone_answers_as_the_server_does(phone_run, bundle, tmp_path):
     """Pixels, samples and ids of the shipped tokenizer, against files through the C++ loader."""
     device, words, raw = phone_values(phone_run, 6, seed=8)
     job = {"path": str(bundle.path), "requests": [("serving_default", raw)]}
-    with Child("loader", "mm_keras.exporting.check_saved_model", job, tmp_path) as child:
+    with Child("loader", "mm_keras.exporting.served.check", job, tmp_path) as child:
         (served,) = child.wait()["results"]
     assert list(served["error"]) == [b""] * 6
     sys.path.insert(0, str(bundle.path / "litert"))
@@ -233,7 +233,7 @@ def test_an_op_that_onnx_lacks_is_refused_by_name(tmp_path):
     function = tf.function(lambda x: {"y": tf.math.bessel_i0e(x)}, autograph=False).get_concrete_function(x=spec)
     tf.saved_model.save(module, str(tmp_path / "odd"), signatures={"serving_default": function})
     job = {"saved_model": str(tmp_path / "odd"), "file": str(tmp_path / "odd.onnx")}
-    with Child("the ONNX converter", "mm_keras.exporting.convert_onnx", job, tmp_path) as child:
+    with Child("the ONNX converter", "mm_keras.exporting.onnx.convert", job, tmp_path) as child:
         with pytest.raises(ExportError, match=r"ONNX has no op for these of the model: \['BesselI0e'\]"):
             child.wait()
 
@@ -247,6 +247,6 @@ def test_an_op_that_litert_lacks_is_refused_by_name(tmp_path):
         "saved_model": str(tmp_path / "odd"), "front": str(tmp_path / "front"), "kind": "float16",
         "file": str(tmp_path / "odd.tflite"), "calibration": {},
     }  # fmt: skip
-    with Child("the converter", "mm_keras.exporting.convert", job, tmp_path) as child:
+    with Child("the converter", "mm_keras.exporting.litert.convert", job, tmp_path) as child:
         with pytest.raises(ExportError, match=r"no op for these of the float16 model: \['tf.BesselI0e'\]"):
             child.wait()

@@ -14,10 +14,10 @@ import tensorflow as tf
 
 import mm_keras.recipe as parts
 from mm_keras.errors import ExportError
-from mm_keras.exporting.phone import tokenizer
-from mm_keras.exporting.phone.characters import CHARACTERS, make_characters
-from mm_keras.exporting.phone.files import tokenizer_settings
-from mm_keras.exporting.phone.patterns import portable_pattern
+from mm_keras.exporting.litert.phone import tokenizer
+from mm_keras.exporting.litert.phone.characters import CHARACTERS, make_characters
+from mm_keras.exporting.litert.phone.files import tokenizer_settings
+from mm_keras.exporting.litert.phone.patterns import portable_pattern
 from mm_keras.preprocessing.text import TextPreprocessor
 
 FOLDER = CHARACTERS.parent

@@ -16,7 +16,7 @@ import pytest
 from conftest import five_input_examples
 
 import mm_keras as mm
-from mm_keras.exporting.serving import IMAGE
+from mm_keras.exporting.served.settings import IMAGE
 
 pytestmark = pytest.mark.slow
 BINARY = shutil.which("tensorflow_model_server")

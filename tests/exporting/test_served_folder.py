@@ -11,13 +11,13 @@ from served_rows import two_vector_rows, two_vector_run
 
 import mm_keras as mm
 from mm_keras.errors import ExportError
-from mm_keras.exporting.canonical import make_canonical
 from mm_keras.exporting.inspection import inspect
 from mm_keras.exporting.kept import kept_request, load_kept, save_kept
 from mm_keras.exporting.origin import write_checksums, wrong_files
-from mm_keras.exporting.saved_model import save_saved_model
-from mm_keras.exporting.serving import allowed_batch_sizes, write_requests, write_serving
-from mm_keras.exporting.warmup import BATCHES, read_warmup, write_warmup
+from mm_keras.exporting.served.canonical import make_canonical
+from mm_keras.exporting.served.saved_model import save_saved_model
+from mm_keras.exporting.served.settings import allowed_batch_sizes, write_requests, write_serving
+from mm_keras.exporting.served.warmup import BATCHES, read_warmup, write_warmup
 from mm_keras.preprocessing.raw import raw_batch
 
 ROWS = two_vector_rows(120, seed=1)

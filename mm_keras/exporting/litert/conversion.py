@@ -3,10 +3,10 @@
 import os
 
 from mm_keras.errors import ExportError
-from mm_keras.exporting.attention import quantisable_attention
 from mm_keras.exporting.child import Child
-from mm_keras.exporting.normalisation import quantisable_normalisation
-from mm_keras.exporting.saved_model import float32_model, save_front, save_single
+from mm_keras.exporting.litert.attention import quantisable_attention
+from mm_keras.exporting.litert.normalisation import quantisable_normalisation
+from mm_keras.exporting.served.saved_model import float32_model, save_front, save_single
 from mm_keras.registry import ENCODERS, resolve
 
 # `int8_io` is int8 whose inputs and outputs are integers too.
@@ -81,7 +81,7 @@ class Conversion:
             place = self.scratch / f"convert_{job['kind']}"
             place.mkdir()
             what = f"the LiteRT converter to {job['kind']}"
-            self.running[job["kind"]] = Child(what, "mm_keras.exporting.convert", job, place)
+            self.running[job["kind"]] = Child(what, "mm_keras.exporting.litert.convert", job, place)
 
     def wait(self):
         """Returns `{kind: seconds}`; then the files are in the folder."""
@@ -95,7 +95,7 @@ class Conversion:
 
 
 def start_runtime(folder, kinds, evidence):
-    """Starts running the files in a process without TensorFlow; `.wait()` gives what `check_litert.check` returns."""
+    """Starts running the files in a process without TensorFlow; `.wait()` gives what `check.check` returns."""
     job = {
         "files": {kind: os.fspath(folder / f"{kind}.tflite") for kind in kinds},
         "tensors": evidence.sample.tensors,
@@ -104,4 +104,4 @@ def start_runtime(folder, kinds, evidence):
         "device": evidence.device.values,
         "device_tensors": evidence.device.tensors,
     }
-    return Child("the LiteRT runtime", "mm_keras.exporting.check_litert", job, evidence.scratch)
+    return Child("the LiteRT runtime", "mm_keras.exporting.litert.check", job, evidence.scratch)

@@ -3,9 +3,9 @@
 import keras
 import tensorflow as tf
 
-from mm_keras.exporting.canonical import make_canonical
-from mm_keras.exporting.device import device_specs, from_device
+from mm_keras.exporting.litert.device import device_specs, from_device
 from mm_keras.exporting.quiet import quiet
+from mm_keras.exporting.served.canonical import make_canonical
 from mm_keras.fusion import fusion_level
 from mm_keras.model import build_model
 from mm_keras.preprocessing.raw import error_text, preprocess, raw_specs

@@ -62,7 +62,7 @@ def check(job):
 
 
 def _warmup(path):
-    from mm_keras.exporting.warmup import FILE, read_warmup
+    from mm_keras.exporting.served.warmup import FILE, read_warmup
 
     return list(read_warmup(path)) if (path / FILE).is_file() else []
 

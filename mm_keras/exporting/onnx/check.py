@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from mm_keras.exporting.check_litert import block_tensorflow
 from mm_keras.exporting.child import report_step, work
+from mm_keras.exporting.litert.check import block_tensorflow
 
 
 def check(job):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mm_keras.errors import ExportError
 from mm_keras.exporting.child import report_step, work
-from mm_keras.exporting.flatbuffer import join_signature, litert_ops
+from mm_keras.exporting.litert.flatbuffer import join_signature, litert_ops
 
 
 def convert(job):

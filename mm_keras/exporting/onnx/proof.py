@@ -9,9 +9,9 @@ from keras import ops
 
 from mm_keras.errors import ExportError
 from mm_keras.exporting.child import Child
-from mm_keras.exporting.litert import unrolled_model
+from mm_keras.exporting.litert.conversion import unrolled_model
 from mm_keras.exporting.parity import SAVED_MODEL_TOLERANCE, compare_outputs
-from mm_keras.exporting.saved_model import save_single
+from mm_keras.exporting.served.saved_model import save_single
 
 FILE = "onnx/model.onnx"
 
@@ -59,7 +59,7 @@ class OnnxProof:
         with gelu_by_erf(network):
             save_single(source, run, network, rows=None)
         job = {"saved_model": os.fspath(source), "file": os.fspath(self.file)}
-        self.child = Child("the ONNX converter", "mm_keras.exporting.convert_onnx", job, evidence.scratch)
+        self.child = Child("the ONNX converter", "mm_keras.exporting.onnx.convert", job, evidence.scratch)
 
     def __enter__(self):
         return self
@@ -79,7 +79,7 @@ class OnnxProof:
             "file": os.fspath(self.file), "tensors": evidence.sample.tensors, "subsets": evidence.subsets,
             "rows": evidence.rows,
         }  # fmt: skip
-        self.child = Child("onnxruntime", "mm_keras.exporting.check_onnx", job, evidence.scratch)
+        self.child = Child("onnxruntime", "mm_keras.exporting.onnx.check", job, evidence.scratch)
         answer, checks = self.child.wait(), []
         for subset, outputs, wanted in zip(evidence.subsets, answer["results"], reference, strict=True):
             checks += compare_outputs("ONNX", "onnxruntime", subset, outputs, wanted, SAVED_MODEL_TOLERANCE)

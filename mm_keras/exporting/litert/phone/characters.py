@@ -1,6 +1,6 @@
 """Makes `characters.tsv`, what the in-graph tokenizer does to each character, by asking it.
 
-usage: python -m mm_keras.exporting.phone.characters
+usage: python -m mm_keras.exporting.litert.phone.characters
 
 The tokenizer replaces characters one by one (a test holds it), so a table says all; a phone's own Unicode tables may be
 of another year. The file is kept in the package; a test makes it anew and compares.
@@ -8,7 +8,7 @@ of another year. The file is kept in the package; a test makes it anew and compa
 
 from pathlib import Path
 
-from mm_keras.exporting.phone.tokenizer import hangul
+from mm_keras.exporting.litert.phone.tokenizer import hangul
 
 CHARACTERS = Path(__file__).with_name("characters.tsv")
 

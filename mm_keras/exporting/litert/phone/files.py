@@ -7,8 +7,8 @@ from pathlib import Path
 import jinja2
 import numpy as np
 
-from mm_keras.exporting.phone.characters import CHARACTERS
-from mm_keras.exporting.phone.patterns import portable_pattern
+from mm_keras.exporting.litert.phone.characters import CHARACTERS
+from mm_keras.exporting.litert.phone.patterns import portable_pattern
 from mm_keras.preprocessing.text import UNKNOWN
 
 HERE = Path(__file__).parent
