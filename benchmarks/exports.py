@@ -14,7 +14,7 @@ worst      largest difference from the trained model, relative; over subsets of 
 tolerance  the largest that passes; of int8, which is judged by accuracy, none
 accuracy   of int8 on the test rows: trained model -> int8
 bytes      of the LiteRT file, or of the SavedModel with its weights
-ms         of one call of the LiteRT file, one thread
+ms         median of a call of the LiteRT file, one thread
 """
 
 import argparse
@@ -149,7 +149,9 @@ def refused_kinds(error, kinds):
 
 def lines_of(entry, bundle, kinds):
     """Returns the lines of what was exported."""
-    milliseconds = json.loads((bundle.path / "parity.json").read_text())["litert_ms"]
+    import mm_keras as mm
+
+    timed = mm.bench(bundle.path, batches=(1,), seconds=0.2, signatures=()).set_index("variant")["p50"].to_dict()
     for kind in kinds:
         own = bundle.parity[bundle.parity["artefact"] == ("SavedModel" if kind == "SavedModel" else f"LiteRT {kind}")]
         apart = own[(own["measure"] == "difference") & ((own["signature"] != "device") | (kind != "int8"))]
@@ -160,7 +162,8 @@ def lines_of(entry, bundle, kinds):
         yield {
             "entry": entry, "artefact": kind, "result": "equal", "worst": f"{apart['worst'].max():.1e}",
             "tolerance": apart["tolerance"].max(), "accuracy": accuracy.iloc[0] if len(accuracy) else "",
-            "bytes": sum(f.stat().st_size for f in files), "ms": milliseconds.get(kind), "reason": "",
+            "bytes": sum(f.stat().st_size for f in files), "ms": timed.get(f"LiteRT {kind}"),
+            "reason": "",
         }  # fmt: skip
 
 

@@ -41,7 +41,7 @@ def bench(bundle, *, batches=BATCHES, seconds=1.0, threads=1, signatures=("servi
         batches: Rows in a call of the SavedModel.
         seconds: How long each is called; three times at least.
         threads: Of LiteRT.
-        signatures: Those of the SavedModel that are measured.
+        signatures: Those of the SavedModel that are measured; without any it is left out.
 
     Returns:
         DataFrame, one line for each variant, signature and batch size: `calls`, `p50`, `p90` and `p99` in milliseconds,
@@ -52,6 +52,8 @@ def bench(bundle, *, batches=BATCHES, seconds=1.0, threads=1, signatures=("servi
     """
     lines = []
     for name, job in variants(bundle).items():
+        if job["kind"] == "saved_model" and not signatures:
+            continue
         job = {"batches": tuple(batches), "seconds": seconds, "threads": threads, **job}
         if job["kind"] == "saved_model":
             job["feeds"] = {s: job["feeds"][s] for s in signatures}
