@@ -31,6 +31,15 @@ def test_the_program_runs_as_written(tmp_path):
     assert (tmp_path / "saved_models/digits/1/litert/int8.tflite").is_file()
 
 
+@pytest.mark.slow
+def test_the_example_is_served_as_written():
+    env = {**os.environ, "PYTHONPATH": str(HOME)}
+    code = blocks("python")[1]
+    done = subprocess.run([sys.executable, "-c", code], cwd=HOME, capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.split()[:3] == ["id", "digit", "digit_probability"]
+
+
 def test_the_recipe_is_one():
     recipe = load_recipe(mm_keras.recipe.yaml.safe_load(blocks("yaml")[0]))
     assert recipe.inputs["title"].encoder_kind == "gru"

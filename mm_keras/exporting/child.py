@@ -27,7 +27,7 @@ class Child:
 
     def __init__(self, what, module, job, folder):
         self.what = what
-        place = Path(folder) / module.rsplit(".", 1)[-1]
+        place = Path(folder) / module  # two workers in two rooms may have one name
         place.mkdir()
         self._result, self._out, self._err = place / "result", place / "stdout", place / "stderr"
         (place / "job").write_bytes(pickle.dumps(job))
