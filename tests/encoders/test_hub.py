@@ -151,6 +151,7 @@ def hub_run(bert, pictures, tmp_path_factory):
     return run
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_the_preset_and_needs_it_no_more(hub_run, bert):
     run = load_run(hub_run.folder)
     trunk = encoder_parts(run.model, "title")[0].get_layer("backbone")

@@ -74,6 +74,7 @@ def test_vectors_equal_the_layers_and_absent_inputs_are_empty(written, digits_ru
     np.testing.assert_allclose(odds / odds.sum(1, keepdims=True), told[classes], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_is_written_trains_another_recipe(digits_run, tmp_path):
     """The run's own rows, with its splits; once as lists and once as files, which give the same numbers."""
     own = extract_features(digits_run, out=tmp_path / "features.parquet")

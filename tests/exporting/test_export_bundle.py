@@ -218,6 +218,7 @@ def test_a_batch_of_bad_rows_still_answers(served):
     assert outputs["title_used"].tolist() == [False, True, True]
 
 
+@pytest.mark.slow
 def test_a_bundle_that_holds_the_model_fails_in_cpp(five_input_run, tmp_path, monkeypatch):
     """The negative control: loaded in Python such a bundle runs, so only the C++ loader tells."""
 

@@ -82,6 +82,7 @@ def phone_values(run, count, seed):
     return device, words, raw
 
 
+@pytest.mark.slow
 def test_the_phone_answers_as_the_server_does(phone_run, bundle, tmp_path):
     """Pixels, samples and ids of the shipped tokenizer, against files through the C++ loader."""
     device, words, raw = phone_values(phone_run, 6, seed=8)

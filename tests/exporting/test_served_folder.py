@@ -34,6 +34,7 @@ def files(folder):
     return {f.relative_to(folder).as_posix(): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
 
 
+@pytest.mark.slow
 def test_saving_again_gives_the_same_bytes(five_input_run, tmp_path):
     """The second one of a process, too, whose counters stand elsewhere."""
     save_saved_model(tmp_path / "a", five_input_run, five_input_run.model)

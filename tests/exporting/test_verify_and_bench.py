@@ -55,6 +55,7 @@ def test_another_model_is_caught_even_under_its_own_checksums(copy):
             if "NO" in line} == {"SavedModel", "LiteRT float32"}  # fmt: skip
 
 
+@pytest.mark.slow
 def test_each_variant_is_timed(five_input_bundle):
     found = bench(five_input_bundle.path, batches=(1, 4), seconds=0.05)
     assert found["variant"].tolist() == ["SavedModel"] * 4 + ["LiteRT float32", "LiteRT int8"]
