@@ -50,7 +50,7 @@ def with_changed_weight(save):
 def test_a_good_one_passes_and_the_next_gets_the_next_number(run, tmp_path, capsys):
     first = mm.export(run, tmp_path / "two", ROWS)
     assert [line.split(" ")[0] for line in capsys.readouterr().out.splitlines()] == [
-        "drew", "LiteRT:", "LiteRT:", "SavedModel:", "LiteRT:", "39",
+        "drew", "LiteRT:", "LiteRT:", "SavedModel:", "LiteRT:", "45",
     ]  # fmt: skip
     (tmp_path / "two" / "7").mkdir()
     (tmp_path / "two" / "notes").mkdir()
