@@ -60,7 +60,7 @@ def demo(out: Annotated[Path, typer.Option(help="Folder for data, run, export an
     card = out / "explanation.html"
     rows = run.rows("test")
     mm.explain(run, rows.example(0)).save(card)
-    bundle = mm.export(run, Path("saved_models") / "digits", rows)  # int8's accuracy is that on the test rows
+    bundle = mm.export(run, Path("saved_models") / "demo", rows)  # int8's accuracy is that on the test rows
     typer.echo(f"\nparity of the export with the trained model\n{bundle.table()}")
     console.print(f"\nrun          {escape(str(run.folder))}")
     console.print(f"explanation  {escape(str(card))}")
