@@ -28,7 +28,7 @@ def test_the_program_runs_as_written(tmp_path):
     done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stderr[-2000:]
     assert (tmp_path / "explanation.html").stat().st_size > 5000
-    assert (tmp_path / "saved_models/my_digits/1/litert/int8.tflite").is_file()
+    assert (tmp_path / "saved_models/my_digits/1/litert/float32.tflite").is_file()
 
 
 @pytest.mark.slow
