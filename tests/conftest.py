@@ -79,9 +79,7 @@ def five_input_recipe(fusion="gated", **encoders):
         inputs={
             "photo": parts.Image(size=(16, 16), encoder=own["photo"]),
             "title": parts.Text(length=8, encoder=own["title"]),
-            "voice": parts.Audio(
-                seconds=0.5, sampling_rate=8000, num_mel_bins=16, hop_ms=20, encoder=own["voice"]
-            ),
+            "voice": parts.Audio(seconds=0.5, sampling_rate=8000, num_mel_bins=16, hop_ms=20, encoder=own["voice"]),
             "facts": parts.Tabular(numeric=("price", "weight"), categorical=("colour",), encoder=own["facts"]),
             "features": parts.Vector(encoder=own["features"]),
         },

@@ -39,15 +39,17 @@ def build_text_hub(inputs, encoder, tensor):
     if tensor.network:
         network = text_network(json.loads(tensor.network)["backbone"])
     else:
-        network = _as_backbone(keras_hub.models.BertBackbone(
-            vocabulary_size=tensor.vocabulary_size,
-            num_layers=DEPTH[encoder.size],
-            num_heads=units // HEAD_UNITS,
-            hidden_dim=units,
-            intermediate_dim=4 * units,
-            dropout=encoder.dropout,
-            max_sequence_length=tensor.shape[0],
-        ))
+        network = _as_backbone(
+            keras_hub.models.BertBackbone(
+                vocabulary_size=tensor.vocabulary_size,
+                num_layers=DEPTH[encoder.size],
+                num_heads=units // HEAD_UNITS,
+                hidden_dim=units,
+                intermediate_dim=4 * units,
+                dropout=encoder.dropout,
+                max_sequence_length=tensor.shape[0],
+            )
+        )
     known = {
         "token_ids": inputs,
         "padding_mask": ops.cast(mask, "int32"),
@@ -82,15 +84,17 @@ def build_image_hub(inputs, encoder, tensor):
         x = layers.Rescaling(preset["scale"], preset["offset"], dtype="float32")(inputs)
     else:
         sides = [-(-side // PATCH) * PATCH for side in tensor.shape[:2]]
-        network = _as_backbone(keras_hub.models.ViTBackbone(
-            image_shape=(*sides, 3),
-            patch_size=PATCH,
-            num_layers=DEPTH[encoder.size],
-            num_heads=units // HEAD_UNITS,
-            hidden_dim=units,
-            mlp_dim=4 * units,
-            dropout_rate=encoder.dropout,
-        ))
+        network = _as_backbone(
+            keras_hub.models.ViTBackbone(
+                image_shape=(*sides, 3),
+                patch_size=PATCH,
+                num_layers=DEPTH[encoder.size],
+                num_heads=units // HEAD_UNITS,
+                hidden_dim=units,
+                mlp_dim=4 * units,
+                dropout_rate=encoder.dropout,
+            )
+        )
         x = layers.Rescaling(2.0, -1.0, dtype="float32")(inputs)
     place = network.input["images"] if isinstance(network.input, dict) else network.input
     if None not in place.shape[1:3] and tuple(place.shape[1:3]) != tuple(tensor.shape[:2]):

@@ -28,9 +28,7 @@ class PieceVectors(layers.Embedding):
     def build(self, input_shape=None):
         super().build(input_shape)
         shape = (self.words, self.output_dim)
-        self.vectors = self.add_weight(
-            shape=shape, initializer="zeros", trainable=self.train_vectors, name="vectors"
-        )
+        self.vectors = self.add_weight(shape=shape, initializer="zeros", trainable=self.train_vectors, name="vectors")
 
     def call(self, ids):
         pieces = ops.take(self.embeddings, ops.minimum(ids, self.input_dim - 1), axis=0)

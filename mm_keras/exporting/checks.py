@@ -50,19 +50,21 @@ def summarise(checks):
     lines = []
     for (artefact, signature, measure, output), group in groups.items():
         worst = max(group, key=lambda c: (not c.passed, c.value if math.isfinite(c.value) else math.inf))
-        lines.append({
-            "artefact": artefact,
-            "signature": signature,
-            "measure": measure,
-            "output": output,
-            "subsets": len(group),
-            "rows": sum(c.rows for c in group),
-            "worst": worst.value,
-            "tolerance": worst.tolerance,
-            "passed": all(c.passed for c in group),
-            "worst_subset": " ".join(worst.subset),
-            "note": worst.note,
-        })
+        lines.append(
+            {
+                "artefact": artefact,
+                "signature": signature,
+                "measure": measure,
+                "output": output,
+                "subsets": len(group),
+                "rows": sum(c.rows for c in group),
+                "worst": worst.value,
+                "tolerance": worst.tolerance,
+                "passed": all(c.passed for c in group),
+                "worst_subset": " ".join(worst.subset),
+                "note": worst.note,
+            }
+        )
     return pd.DataFrame(lines).astype({"tolerance": float})
 
 

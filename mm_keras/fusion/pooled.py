@@ -12,9 +12,7 @@ class _PooledFusion(EmbeddingFusion):
 
     def build(self, embeddings_shape, present_shape=None):
         super().build(embeddings_shape, present_shape)
-        self.projections = build_projections(
-            embeddings_shape, self.units, self.activation, dtype=self.dtype_policy
-        )
+        self.projections = build_projections(embeddings_shape, self.units, self.activation, dtype=self.dtype_policy)
 
     def call(self, embeddings, present=None, training=False):
         x = project(self.projections, embeddings)

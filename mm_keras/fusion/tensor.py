@@ -165,9 +165,7 @@ class LowRankFusion(EmbeddingFusion):
         self.factors = {}
         for i, name in enumerate(self.names):
             start = keras.initializers.Constant(constant)
-            self.factors[name] = layers.Dense(
-                self.rank * self.units, bias_initializer=start, name=f"factor_{i}", **own
-            )
+            self.factors[name] = layers.Dense(self.rank * self.units, bias_initializer=start, name=f"factor_{i}", **own)
             self.factors[name].build((None, self.units))
         self.bias = self.add_weight(shape=(self.units,), initializer="zeros", name="bias")
 

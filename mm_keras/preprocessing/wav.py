@@ -62,14 +62,18 @@ def _decode_any(contents):
     channels, rate, bits = _uint(padded, fmt + 2, 2), _uint(padded, fmt + 4, 4), _uint(padded, fmt + 14, 2)
     pcm = tf.equal(code, _PCM) & tf.reduce_any(tf.equal(bits, [8, 16, 24, 32]))
     known = pcm | (tf.equal(code, _FLOAT) & tf.equal(bits, 32))
-    with tf.control_dependencies([
-        tf.debugging.Assert(known, ["WAVE coding is not PCM 8/16/24/32 or float 32: code, bits", code, bits]),
-        tf.debugging.Assert((channels >= 1) & (channels <= 16), ["WAVE channels outside 1..16", channels]),
-        tf.debugging.Assert((rate >= 1000) & (rate <= 384_000), ["WAVE rate outside 1..384 kHz", rate]),
-        # Not `data + count <= size`: a hostile count makes that sum negative.
-        tf.debugging.Assert(count <= size - data, ["WAVE data is cut: bytes declared, present", count, size - data]),
-        tf.debugging.Assert(count >= channels * bits // 8, ["WAVE holds no samples"]),
-    ]):
+    with tf.control_dependencies(
+        [
+            tf.debugging.Assert(known, ["WAVE coding is not PCM 8/16/24/32 or float 32: code, bits", code, bits]),
+            tf.debugging.Assert((channels >= 1) & (channels <= 16), ["WAVE channels outside 1..16", channels]),
+            tf.debugging.Assert((rate >= 1000) & (rate <= 384_000), ["WAVE rate outside 1..384 kHz", rate]),
+            # Not `data + count <= size`: a hostile count makes that sum negative.
+            tf.debugging.Assert(
+                count <= size - data, ["WAVE data is cut: bytes declared, present", count, size - data]
+            ),
+            tf.debugging.Assert(count >= channels * bits // 8, ["WAVE holds no samples"]),
+        ]
+    ):
         frame = channels * bits // 8
         body = tf.strings.substr(padded, data, count // frame * frame)
     kind = tf.where(tf.equal(code, _FLOAT), 4, bits // 8 - 1)

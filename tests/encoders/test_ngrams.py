@@ -57,9 +57,7 @@ def test_vectors_are_summed_over_the_root_of_their_count():
 
 def test_more_padding_changes_nothing_and_order_matters():
     spec = parts.Text(encoder={"kind": "ngrams", "size": "tiny", "options": {"longest": 2}})
-    short, long = (
-        build_encoder("t", spec, TensorInfo(shape=(n,), dtype="int32", vocabulary_size=40)) for n in (5, 9)
-    )
+    short, long = (build_encoder("t", spec, TensorInfo(shape=(n,), dtype="int32", vocabulary_size=40)) for n in (5, 9))
     long.set_weights(short.get_weights())
     ids = np.array([[4, 9, 2, 0, 0], [9, 4, 2, 0, 0]], np.int32)
     got = np.asarray(short(ids)["embedding"])

@@ -31,9 +31,7 @@ def two_vector_rows(count, seed):
     rng = np.random.default_rng(seed)
     left, right = 0.02 * rng.standard_normal((count, 3)), 50.0 * rng.standard_normal((count, 3))
     classes = 2 * (left[:, 0] > 0) + (np.abs(right[:, 0]) > 33.7)
-    examples = [
-        {"left": a, "right": b} for a, b in zip(left.astype(np.float32), right.astype(np.float32), strict=True)
-    ]
+    examples = [{"left": a, "right": b} for a, b in zip(left.astype(np.float32), right.astype(np.float32), strict=True)]
     return ListRows(examples, {"kind": [f"class {c}" for c in classes]})
 
 

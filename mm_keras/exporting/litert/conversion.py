@@ -57,13 +57,15 @@ class Conversion:
         save_front(front, run)
         self.scratch, self.waiting, self.running = evidence.scratch, [], {}
         for kind in kinds:
-            self.waiting.append({
-                "saved_model": os.fspath(single),
-                "front": os.fspath(front),
-                "kind": kind,
-                "file": os.fspath(folder / f"{kind}.tflite"),
-                "calibration": evidence.calibration if kind.startswith("int8") else {},
-            })
+            self.waiting.append(
+                {
+                    "saved_model": os.fspath(single),
+                    "front": os.fspath(front),
+                    "kind": kind,
+                    "file": os.fspath(folder / f"{kind}.tflite"),
+                    "calibration": evidence.calibration if kind.startswith("int8") else {},
+                }
+            )
         for _ in range(_AT_ONCE):
             self._start_next()
 

@@ -61,11 +61,16 @@ def save_saved_model(path, run, model):
         return {"embedding": embedding, **_used(tensors), "error": error}
 
     specs = {n: tf.TensorSpec([None, *t.shape], t.dtype, name=n) for n, t in run.tensors.items()}
-    _save(path, model, {
-        "serving_default": _trace(serve_raw, raw_specs(run.preprocessors)),
-        "tensors": _trace(serve_tensors, specs),
-        "embedding": _trace(serve_embedding, raw_specs(run.preprocessors)),
-    }, tables=[p.table for p in run.preprocessors.values() if p.spec.kind == "entity"])
+    _save(
+        path,
+        model,
+        {
+            "serving_default": _trace(serve_raw, raw_specs(run.preprocessors)),
+            "tensors": _trace(serve_tensors, specs),
+            "embedding": _trace(serve_embedding, raw_specs(run.preprocessors)),
+        },
+        tables=[p.table for p in run.preprocessors.values() if p.spec.kind == "entity"],
+    )
     make_canonical(path)
 
 
