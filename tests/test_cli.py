@@ -186,7 +186,7 @@ def test_every_expected_fault(fitted, recipe_file, digits_folder, tmp_path, monk
 
 def test_demo_leaves_other_files_of_its_folder_alone(tmp_path, monkeypatch):
     import mm_keras
-    from mm_keras import cli
+    from mm_keras.cli.runs import demo
 
     class Stop(Exception):
         pass
@@ -199,7 +199,7 @@ def test_demo_leaves_other_files_of_its_folder_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(mm_keras, "fit", stop, raising=False)
     monkeypatch.setattr(mm_keras, "load", lambda *_: None, raising=False)
     with pytest.raises(Stop):
-        cli.demo(tmp_path)
+        demo(tmp_path)
     assert (tmp_path / "mine.txt").read_text() == "keep"
     assert not (tmp_path / "run").exists()  # an earlier demo's
     assert Path(tmp_path / "digits/manifest.csv").is_file()
