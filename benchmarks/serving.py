@@ -69,7 +69,7 @@ def measure_calls(bundle, run, rounds):
     """Ratios of raw to decode and tensors, and of batch 32 to a loop."""
     import tensorflow as tf
 
-    from mm_keras.exporting.served.server import Predictor
+    from mm_keras.exporting.server.predictor import Predictor
 
     predictor, raw = Predictor(bundle), load_kept(bundle)["raw"]
     one, many = repeated(raw, 1), repeated(raw, 32)
@@ -100,7 +100,7 @@ FIRST = """
 import json, sys, time, statistics
 from pathlib import Path
 from mm_keras.exporting.kept import load_kept
-from mm_keras.exporting.served.server import Predictor
+from mm_keras.exporting.server.predictor import Predictor
 from mm_keras.exporting.served.warmup import read_warmup
 folder = Path(sys.argv[1])
 stored, raw = list(read_warmup(folder)), load_kept(folder)["raw"]

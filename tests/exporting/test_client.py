@@ -27,7 +27,7 @@ from mm_keras.errors import (
     ServerUnavailable,
     ServingError,
 )
-from mm_keras.exporting.served.server import Server
+from mm_keras.exporting.server.server import Server
 
 grpc = pytest.importorskip("grpc")
 predict_pb2 = pytest.importorskip("tensorflow_serving.apis.predict_pb2")

@@ -8,7 +8,8 @@ import pytest
 from conftest import five_input_examples
 
 import mm_keras as mm
-from mm_keras.exporting.served.server import Predictor, Server
+from mm_keras.exporting.server.predictor import Predictor
+from mm_keras.exporting.server.server import Server
 from mm_keras.preprocessing.raw import raw_batch
 
 pytestmark = pytest.mark.slow
