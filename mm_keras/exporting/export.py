@@ -1,6 +1,5 @@
 """`mm.export`: a run -> a version folder for TF Serving and for phones, written only when it equals the model."""
 
-import json
 import platform
 import tempfile
 import time
@@ -9,26 +8,21 @@ from pathlib import Path
 
 from mm_keras.errors import ExportError
 from mm_keras.exporting.bundle import Bundle, new_version
-from mm_keras.exporting.card import model_card
 from mm_keras.exporting.checks import format_table, summarise
 from mm_keras.exporting.litert.conversion import Conversion, check_kinds, start_runtime
-from mm_keras.exporting.litert.device import device_schema, draw_device_rows
-from mm_keras.exporting.litert.phone.files import write_examples, write_vocabularies
-from mm_keras.exporting.onnx.proof import FILE as ONNX_FILE
+from mm_keras.exporting.litert.device import draw_device_rows
 from mm_keras.exporting.onnx.proof import OnnxProof, check_onnx_extra
-from mm_keras.exporting.origin import provenance, write_checksums
+from mm_keras.exporting.papers import write_papers
 from mm_keras.exporting.parity import input_subsets, reference_outputs
 from mm_keras.exporting.proof import Evidence, SavedModelProof, device_checks, litert_checks, precision_checks
 from mm_keras.exporting.sample import calibration_tensors, draw_sample
-from mm_keras.exporting.schema import build_schema
 from mm_keras.exporting.served.saved_model import float32_model, save_saved_model
-from mm_keras.exporting.served.settings import BATCH_SIZES, write_requests, write_serving
+from mm_keras.exporting.served.settings import BATCH_SIZES, write_serving
 from mm_keras.exporting.served.warmup import write_warmup
 from mm_keras.training.run import load_run
 
 # Rows with all inputs, where int8's accuracy is measured; rows of every other subset; rows that calibrate int8.
 ROWS, SUBSET_ROWS, CALIBRATION_ROWS = 400, 64, 256
-PACKAGES = ("mm_keras", "tensorflow", "tensorflow-text", "keras", "ai-edge-litert", "numpy")
 
 
 def export(
@@ -88,7 +82,7 @@ def export(
         checks, details = _write_and_prove(run, folder, name, kinds, onnx, evidence, int8_max_drop, say)
         summary = summarise(checks)
         _judge(checks, summary)
-        _write_papers(run, folder, name, evidence, checks, details, summary)
+        write_papers(run, folder, name, evidence, checks, details, summary)
     write_serving(final[0].parent, {"milliseconds": details["milliseconds"], "machine": platform.platform()})
     say(f"{len(checks)} checks passed; {final[0]} written in {time.perf_counter() - start:.1f} s")
     return Bundle(final[0], summary)
@@ -169,44 +163,6 @@ def _advice(failed):
         names = " and ".join(a.removeprefix("LiteRT ") for a in artefacts)
         return f"Only {names} fails: leave it out of `litert`, allow more with int8_max_drop, or train longer."
     return "Please report this as a bug: the exported graph is not the trained one."
-
-
-def _write_papers(run, folder, name, evidence, checks, details, summary):
-    run.recipe.save(folder / "recipe.yaml")
-    write_requests(folder, name, evidence.sample.raw)
-    schema = build_schema(run)
-    schema["litert"] = {
-        kind: {
-            "file": f"litert/{kind}.tflite",
-            "signature": "serving_default",
-            **d["signatures"]["serving_default"],
-            "device": d["signatures"]["device"],
-        }
-        for kind, d in details["litert"].items()
-    }
-    if "onnx" in details:
-        schema["onnx"] = {"file": ONNX_FILE, **details["onnx"]}
-    schema["vocabularies"] = write_vocabularies(folder / "litert", run.preprocessors) if schema["litert"] else {}
-    schema["device"] = {f: d for p in run.preprocessors.values() for f, d in device_schema(p).items()}
-    if schema["litert"]:
-        write_examples(folder / "litert", list(schema["litert"]), schema, run.preprocessors)
-    parity = {
-        "passed": True,
-        "rows": {
-            "all_inputs": len(evidence.sample),
-            "raw": len(next(iter(evidence.sample.raw.values()))),
-            "other_subsets": min(evidence.rows, len(evidence.sample)),
-            "calibration": len(next(iter(evidence.calibration.values()))),
-        },
-        "saved_model_ops": details["ops"],
-        "checks": [c.to_json() for c in checks],
-    }
-    origin = provenance(run, PACKAGES)
-    for file, content in (("schema", schema), ("parity", parity), ("provenance", origin)):
-        text = json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False)
-        (folder / f"{file}.json").write_text(text, encoding="utf-8")
-    (folder / "model_card.md").write_text(model_card(run, name, schema, summary, origin), encoding="utf-8")
-    write_checksums(folder)
 
 
 def _say_nothing(text):

@@ -1,18 +1,17 @@
 """Masked attention that survives int8: the same numbers as Keras's, without its mask constant."""
 
-import types
-from contextlib import contextmanager
+from types import MethodType
 
 import keras
 from keras import ops
 
 from mm_keras.encoders.transformer import RotaryAttention, rotate
+from mm_keras.exporting.swapping import swapped
 
 # A masked key gets this much less than its query's smallest score; it adds this much to the range that 255 steps cover.
 _MARGIN = 6.0
 
 
-@contextmanager
 def quantisable_attention(model):
     """While the block runs, the model's attention layers mask without the constant -1e9.
 
@@ -22,14 +21,8 @@ def quantisable_attention(model):
         model: A `keras.Model`; only what is traced inside the block changes.
     """
     found = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.MultiHeadAttention)]
-    for layer in found:
-        # The method that Keras documents for overriding.
-        layer._compute_attention = types.MethodType(_compute_attention, layer)
-    try:
-        yield
-    finally:
-        for layer in found:
-            del layer._compute_attention
+    # The method that Keras documents for overriding.
+    return swapped(found, "_compute_attention", lambda layer: MethodType(_compute_attention, layer))
 
 
 def _compute_attention(self, query, key, value, attention_mask=None, training=None, *options, **more):

@@ -40,6 +40,8 @@ def convert(job):
 
 
 def _convert(tf, saved_model, kind, calibration=None):
+    from tensorflow.lite.python.convert_phase import ConverterError  # TensorFlow exposes it nowhere else
+
     converter = tf.lite.TFLiteConverter.from_saved_model(saved_model, signature_keys=["serving_default"])
     # Never SELECT_TF_OPS: a conversion that needs them must fail, for stock LiteRT cannot run its result.
     operations = [tf.lite.OpsSet.TFLITE_BUILTINS]
@@ -60,7 +62,7 @@ def _convert(tf, saved_model, kind, calibration=None):
     converter.target_spec.supported_ops = operations
     try:
         return converter.convert()
-    except Exception as error:
+    except ConverterError as error:
         if ops := sorted(set(re.findall(r"'(tf\.\w+)' op is neither a custom op nor a flex op", str(error)))):
             raise ExportError(f"stock LiteRT has no op for these of the {kind} model: {ops}") from None
         raise

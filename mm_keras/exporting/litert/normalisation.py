@@ -1,13 +1,13 @@
 """Layer normalisation that survives int8: the same numbers as Keras's, without a variance in them."""
 
-import types
-from contextlib import contextmanager
+from types import MethodType
 
 import keras
 import tensorflow as tf
 
+from mm_keras.exporting.swapping import swapped
 
-@contextmanager
+
 def quantisable_normalisation(model):
     """While the block runs, the model's layer normalisations divide by a length, which LiteRT does in one op.
 
@@ -20,13 +20,7 @@ def quantisable_normalisation(model):
     """
     layers = [layer for layer in model._flatten_layers() if type(layer) is keras.layers.LayerNormalization]
     found = [layer for layer in layers if not layer.rms_scaling]
-    for layer in found:
-        layer.call = types.MethodType(_normalise, layer)
-    try:
-        yield
-    finally:
-        for layer in found:
-            del layer.call
+    return swapped(found, "call", lambda layer: MethodType(_normalise, layer))
 
 
 def _normalise(self, inputs):

@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-from contextlib import contextmanager
 
 import keras
 from keras import ops
@@ -12,6 +11,7 @@ from mm_keras.exporting.child import Child
 from mm_keras.exporting.litert.conversion import unrolled_model
 from mm_keras.exporting.parity import SAVED_MODEL_TOLERANCE, compare_outputs
 from mm_keras.exporting.served.saved_model import save_single
+from mm_keras.exporting.swapping import swapped
 
 FILE = "onnx/model.onnx"
 
@@ -23,18 +23,11 @@ def check_onnx_extra():
         raise ExportError(f"an ONNX file needs {absent}: pip install mm_keras[onnx]")
 
 
-@contextmanager
 def gelu_by_erf(model):
     """While the block runs, dense layers compute GELU with `erf`: TensorFlow takes `erfc`, which ONNX has not."""
     gelu = keras.activations.gelu
     layers = [layer for layer in model._flatten_layers() if getattr(layer, "activation", None) is gelu]
-    for layer in layers:
-        layer.activation = _gelu
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer.activation = gelu
+    return swapped(layers, "activation", lambda layer: _gelu)
 
 
 def _gelu(x):
