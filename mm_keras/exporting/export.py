@@ -134,7 +134,7 @@ def _write_and_prove(run, folder, name, kinds, onnx, evidence, max_drop, say):
         if kinds:
             details["litert"] = runtime.wait()
             found = litert_checks(run, details["litert"], evidence, reference, max_drop)
-            found += device_checks(details["litert"], evidence, model)
+            found += device_checks(folder, details["litert"], evidence, model)
             say(f"LiteRT: {len(found)} comparisons without TensorFlow in {runtime.seconds:.1f} s")
             checks += found
         if onnx:

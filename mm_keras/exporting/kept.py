@@ -1,10 +1,13 @@
-"""kept.npz: a few real rows and the trained model's answers to them, so that a bundle is proven again anywhere."""
+"""A few real rows and the trained model's answers to them, so that a bundle is proven again anywhere.
+
+`kept.npz` holds them as clients send them, `litert/kept.npz` as a device gives them.
+"""
 
 from pathlib import Path
 
 import numpy as np
 
-FILE = "kept.npz"
+FILE, DEVICE_FILE = "kept.npz", "litert/kept.npz"
 KEPT_ROWS = 4
 
 
@@ -26,9 +29,7 @@ def save_kept(folder, raw, tensors, preprocessors, subsets, outputs):
         for field in p.raw_specs:
             arrays |= _packed(f"blank/{name}/{field}", np.array([p.blank[field]], raw[field].dtype))
     arrays |= {f"tensors/{n}": t for n, t in tensors.items()}
-    for subset, found in zip(subsets, outputs, strict=True):
-        arrays |= {f"outputs/{' '.join(subset)}/{name}": v for name, v in found.items()}
-    np.savez_compressed(Path(folder) / FILE, **arrays)
+    np.savez_compressed(Path(folder) / FILE, **arrays, **_answers(subsets, outputs))
 
 
 def load_kept(folder):
@@ -55,9 +56,54 @@ def load_kept(folder):
             elif room == "tensors":
                 kept["tensors"][rest] = file[key]
             else:
-                subset, _, name = rest.partition("/")
-                kept["outputs"].setdefault(tuple(subset.split(" ")), {})[name] = file[key]
+                _add_answer(kept["outputs"], rest, file[key])
     return kept
+
+
+def save_device_rows(folder, values, tensors, subsets, outputs):
+    """Writes `DEVICE_FILE`, of the first `KEPT_ROWS` rows.
+
+    Args:
+        folder: The version folder.
+        values: `{field: array (rows, ...)}` as a device gives them.
+        tensors: `{input: array (rows, ...)}`, the model tensors of the same.
+        subsets: The subsets of inputs that are proven.
+        outputs: `[{output: array (rows, ...)}]` of the Keras model for each subset.
+    """
+    arrays = {f"values/{n}": v[:KEPT_ROWS] for n, v in values.items()}
+    arrays |= {f"tensors/{n}": t[:KEPT_ROWS] for n, t in tensors.items()}
+    few = [{n: v[:KEPT_ROWS] for n, v in found.items()} for found in outputs]
+    np.savez_compressed(Path(folder) / DEVICE_FILE, **arrays, **_answers(subsets, few))
+
+
+def load_device_rows(folder):
+    """Reads `DEVICE_FILE`, without TensorFlow.
+
+    Returns:
+        `{"values": {field: array}, "tensors": {input: array}, "outputs": {subset: {output: array}}}`.
+    """
+    kept = {"values": {}, "tensors": {}, "outputs": {}}
+    with np.load(Path(folder) / DEVICE_FILE, allow_pickle=False) as file:
+        for key in file.files:
+            room, _, rest = key.partition("/")
+            if room == "outputs":
+                _add_answer(kept["outputs"], rest, file[key])
+            else:
+                kept[room][rest] = file[key]
+    return kept
+
+
+def _answers(subsets, outputs):
+    return {
+        f"outputs/{' '.join(subset)}/{name}": values
+        for subset, found in zip(subsets, outputs, strict=True)
+        for name, values in found.items()
+    }
+
+
+def _add_answer(answers, key, values):
+    subset, _, name = key.partition("/")
+    answers.setdefault(tuple(subset.split(" ")), {})[name] = values
 
 
 def kept_request(kept, subset):

@@ -7,7 +7,7 @@ from pathlib import Path
 from mm_keras.exporting.bad_rows import bad_row_requests, blanked_requests, compare_bad_rows
 from mm_keras.exporting.checks import Check
 from mm_keras.exporting.child import Child
-from mm_keras.exporting.kept import KEPT_ROWS, save_kept
+from mm_keras.exporting.kept import KEPT_ROWS, save_device_rows, save_kept
 from mm_keras.exporting.litert.device import DeviceRows
 from mm_keras.exporting.parity import (
     LITERT_TOLERANCES,
@@ -166,18 +166,22 @@ def litert_checks(run, answers, evidence, reference, max_drop):
     return checks
 
 
-def device_checks(answers, evidence, model):
+def device_checks(folder, answers, evidence, model):
     """Returns the checks of the signature `device`: its numbers are those of the model on the same pixels and samples.
 
     Dynamic and int8, which are coarse, are compared with themselves instead, given the model tensors.
 
+    A few of the rows are kept in the bundle.
+
     Args:
+        folder: The version folder.
         answers: What the child of `litert.start_runtime` returned.
         evidence: The `Evidence`.
         model: The float32 Keras model.
     """
     rows, checks = evidence.device, []
     reference = reference_outputs(model, rows.tensors[0], evidence.subsets, rows.count)
+    save_device_rows(folder, rows.values[0], rows.tensors[0], evidence.subsets, reference)
     for kind, answer in answers.items():
         own, tolerance = answer["of_tensors"] or reference, LITERT_TOLERANCES.get(kind, DEVICE_TOLERANCE)
         for subset, outputs, wanted in zip(evidence.subsets, answer["device"], own, strict=True):

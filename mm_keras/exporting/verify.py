@@ -4,11 +4,13 @@ import json
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
 from mm_keras.errors import ExportError
 from mm_keras.exporting.checks import Check, format_table, summarise
 from mm_keras.exporting.child import Child
 from mm_keras.exporting.inspection import version_folder
-from mm_keras.exporting.kept import KEPT_ROWS, kept_request, load_kept
+from mm_keras.exporting.kept import KEPT_ROWS, kept_request, load_device_rows, load_kept
 from mm_keras.exporting.origin import check_format, wrong_files
 from mm_keras.exporting.parity import blank_others, compare_outputs
 from mm_keras.exporting.served.check import FORBIDDEN
@@ -68,32 +70,48 @@ def prove_saved_model(folder, kept, schema, parity):
 
 
 def prove_litert(folder, kept, schema, parity):
-    """Returns the checks of the LiteRT files, run by name without TensorFlow; quantised ones by what they had."""
+    """Returns the checks of the LiteRT files, run by name without TensorFlow; quantised ones by what they had.
+
+    The signature `device` of a coarse one is compared with its own answers to the model tensors, as in the export.
+    """
     files = {kind: str(folder / entry["file"]) for kind, entry in schema["litert"].items()}
     if not files:
         return []
-    subsets = list(kept["outputs"])
+    subsets, device = list(kept["outputs"]), load_device_rows(folder)
     job = {
         "files": files,
         "tensors": kept["tensors"],
         "subsets": subsets,
         "rows": KEPT_ROWS,
-        "device": [],
-        "device_tensors": [],
+        "device": [_without(device["values"], schema["device"], s) for s in subsets],
+        "device_tensors": [blank_others(device["tensors"], s) for s in subsets],
     }
     answers, checks = _run("litert.check", job), []
+    own = [{n: v for n, v in kept["outputs"][s].items() if n != "embedding"} for s in subsets]
+    of_device = [device["outputs"][s] for s in subsets]
     for kind, answer in answers.items():
         artefact, signature = f"LiteRT {kind}", schema["litert"][kind]["signature"]
-        had = [
-            c["value"]
-            for c in parity["checks"]
-            if (c["artefact"], c["measure"]) == (artefact, "difference") and c["value"] is not None
-        ]
-        tolerance = max([TOLERANCE, *(GROWTH * v + ROOM for v in had if v > TOLERANCE)])
-        for subset, outputs in zip(subsets, answer["results"], strict=True):
-            wanted = {n: v for n, v in kept["outputs"][subset].items() if n != "embedding"}
-            checks += compare_outputs(artefact, signature, subset, outputs, wanted, tolerance)
+        proven = ((signature, "results", own), ("device", "device", answer["of_tensors"] or of_device))
+        for signature, part, wanted in proven:
+            tolerance = _room(parity, artefact, signature)
+            for subset, outputs, expected in zip(subsets, answer[part], wanted, strict=True):
+                checks += compare_outputs(artefact, signature, subset, outputs, expected, tolerance)
     return checks
+
+
+def _room(parity, artefact, signature):
+    """Returns what a file's answers may differ by: `TOLERANCE`, and of a quantised one more than it did at first."""
+    own = (artefact, signature, "difference")
+    had = [c["value"] for c in parity["checks"] if (c["artefact"], c["signature"], c["measure"]) == own]
+    return max([TOLERANCE, *(GROWTH * v + ROOM for v in had if v is not None and v > TOLERANCE)])
+
+
+def _without(values, specs, subset):
+    """Returns a device's values with the fields of the inputs outside `subset` blank."""
+    return {
+        field: v if specs[field]["input"] in subset else np.full_like(v, float(specs[field]["blank"]))
+        for field, v in values.items()
+    }
 
 
 def prove_onnx(folder, kept, schema, parity):

@@ -26,7 +26,8 @@ def test_the_version_folder_is_complete(five_input_bundle):
         "saved_model.pb", "variables/variables.index", "litert/float32.tflite", "litert/int8.tflite",
         "litert/vocab.json", "litert/characters.tsv", "litert/tokenizer.py", "litert/WordPiece.java",
         "parity.json", "schema.json", "recipe.yaml", "model_card.md", "provenance.json",
-        "checksums.json", "kept.npz", "assets.extra/tf_serving_warmup_requests", "requests/serving_default.json",
+        "checksums.json", "kept.npz", "litert/kept.npz", "requests/serving_default.json",
+        "assets.extra/tf_serving_warmup_requests",
     }  # fmt: skip
     assert five_input_bundle.path.name == "1"
     assert five_input_bundle.version == 1

@@ -28,6 +28,7 @@ def test_a_copy_is_proven_again(copy):
     apart = found[found["measure"] == "difference"]
     assert set(apart["artefact"]) == {"SavedModel", "LiteRT float32", "LiteRT int8"}
     assert set(apart[apart["artefact"] == "SavedModel"]["signature"]) == {"serving_default", "tensors", "embedding"}
+    assert set(apart[apart["artefact"] != "SavedModel"]["signature"]) == {"serving_default", "device"}
     assert (apart["subsets"] == 31).all()
     assert (apart[apart["artefact"] != "LiteRT int8"]["tolerance"] == 1e-4).all()
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from mm_keras.exporting.kept import KEPT_ROWS
 from mm_keras.exporting.sample import encode_raw
 from mm_keras.preprocessing.augmentation.pictures import GREY
 from mm_keras.preprocessing.image import ImagePreprocessor
@@ -137,7 +138,7 @@ class DeviceRows:
     count: int
 
 
-def draw_device_rows(run, raw, subsets, count=4):
+def draw_device_rows(run, raw, subsets, count=KEPT_ROWS):
     """Returns the `DeviceRows` of raw rows, `{field: array}`, as a client sends them."""
     values, tensors = device_rows(run, raw)
     values = [{f: v if i == 0 else v[:count] for f, v in values.items()} for i in range(len(subsets))]
