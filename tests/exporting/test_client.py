@@ -123,6 +123,13 @@ def free_port():
         return probe.getsockname()[1]
 
 
+@pytest.mark.parametrize("interface", ["REST", "gRPC"])
+def test_a_port_that_is_taken_is_told(server, five_input_bundle, interface):
+    port = int({"REST": server.rest, "gRPC": server.grpc}[interface].rpartition(":")[2])
+    with pytest.raises(ExportError, match=rf"{interface} cannot listen on 127\.0\.0\.1:{port}"):
+        Server(five_input_bundle.path, **{f"{interface.lower()}_port": port})
+
+
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
 def test_without_a_server_it_is_tried_again_and_then_told(five_input_bundle, scheme):
     with mm.Client(f"{scheme}://127.0.0.1:{free_port()}", five_input_bundle.path, retries=2) as client:

@@ -5,6 +5,7 @@ It runs the C++ loader that TF Serving runs, but forms no batches, reloads nothi
 
 import threading
 
+from mm_keras.errors import ExportError
 from mm_keras.exporting.server.predictor import Predictor
 from mm_keras.exporting.server.rest import RestServer
 
@@ -23,14 +24,24 @@ class Server:
         rest: The address of REST, `"http://127.0.0.1:PORT"`.
         grpc: The address of gRPC, `"grpc://127.0.0.1:PORT"`, or `None` without tensorflow-serving-api.
         model: Name of the model.
+
+    Raises:
+        ExportError: When the folder is no bundle, or a port is taken.
     """
 
     def __init__(self, bundle, rest_port=0, grpc_port=0):
         self.predictor = Predictor(bundle)
         self.model = self.predictor.model
-        self._http = RestServer((HOST, rest_port), self.predictor)
+        try:
+            self._http = RestServer((HOST, rest_port), self.predictor)
+        except OSError as error:
+            raise _port_taken("REST", rest_port, error) from None
         self.rest = f"http://{HOST}:{self._http.server_address[1]}"
-        self._grpc, port = _start_grpc(self.predictor, grpc_port)
+        try:
+            self._grpc, port = _start_grpc(self.predictor, grpc_port)
+        except RuntimeError as error:
+            self._http.server_close()
+            raise _port_taken("gRPC", grpc_port, error) from None
         self.grpc = f"grpc://{HOST}:{port}" if self._grpc else None
         self._thread = threading.Thread(target=self._http.serve_forever, daemon=True)
         self._thread.start()
@@ -52,6 +63,10 @@ class Server:
         if self._grpc:
             self._grpc.stop(None).wait()
         self.predictor.close()
+
+
+def _port_taken(interface, port, error):
+    return ExportError(f"{interface} cannot listen on {HOST}:{port}: {error}; another port, or 0 for a free one.")
 
 
 def _start_grpc(predictor, port):
