@@ -16,6 +16,7 @@ from mm_keras.explanation.shading import (
     largest,
     opacity,
     overlay,
+    overlay_picture,
     plain,
     signed,
     strip,
@@ -69,7 +70,9 @@ def _input(explanation, name, weight, span):
 
 
 def _image(panel, values, weight):
-    return {"picture": _png(np.asarray(panel.drawn)), "map": _png(overlay(grey_of(panel), values, weight))}
+    picture = np.asarray(panel.drawn) if panel.original is None else panel.original
+    seen = "{}\N{MULTIPLICATION SIGN}{}".format(*values.shape[::-1])
+    return {"picture": _photo(picture), "map": _photo(overlay_picture(panel, values, weight)), "seen": seen}
 
 
 def _strip(panel, values, weight):
@@ -127,6 +130,15 @@ VIEWS = {
     "series": _series,
     "entity": _table,
 }
+
+
+def _photo(pixels):
+    """A large opaque picture as JPEG, which takes a tenth of the page that PNG does; else PNG, which loses nothing."""
+    if max(pixels.shape[:2]) <= 128 or pixels.shape[-1] == 4:
+        return _png(pixels)
+    file = io.BytesIO()
+    Picture.fromarray(pixels).save(file, "JPEG", quality=88)
+    return _data("image/jpeg", file.getvalue())
 
 
 def _png(pixels):

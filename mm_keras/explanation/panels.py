@@ -6,6 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image as Picture
+
+# A photo's longer side on a card; more would only make the page heavy.
+MOST_PIXELS = 512
 
 
 @dataclass(frozen=True)
@@ -18,7 +22,10 @@ class Panel:
         drawn: What the preprocessor's `draw` returns: uint8 `(height, width, 3 or 4)`, of views and videos
             `(pictures, height, width, 3 or 4)`, WordPieces, log-mel `(mels, frames)`, `{field: value}`, a float array
             in the features' units, of a sequence `(steps, features)`, or an entity's name.
+        original: A picture as it came, uint8 `(height, width, 3 or 4)`, its longer side at most `MOST_PIXELS`.
+        place: `(rows, columns)`, slices: where the original lies in what was drawn, which may have borders.
         names: Of the parts that have one: WordPieces, characters, fields, features or entities.
+        spelling: How the WordPieces of a text were written; `##` before what stands right behind the one before.
         is_spelt: Whether the names are the characters of a text as it was written, white space too.
         shown: Text of the parts' values in their own units, for tables and vectors; of entities, the relation.
         seconds: Length of a sound, as the model hears it.
@@ -29,7 +36,10 @@ class Panel:
     kind: str
     missing: bool
     drawn: object
+    original: np.ndarray | None = None
+    place: tuple[slice, slice] = (slice(None), slice(None))
     names: tuple[str, ...] = ()
+    spelling: tuple[str, ...] = ()
     is_spelt: bool = False
     shown: tuple[str, ...] = ()
     seconds: float = 0.0
@@ -38,7 +48,11 @@ class Panel:
 
 
 def _image(preprocessor, tensor, attribution, raw):
-    return attribution.sum(axis=-1), {}
+    seen = {}
+    if contents := raw[preprocessor.name]:
+        original, place = preprocessor.original(contents)
+        seen = {"original": _at_most(original, MOST_PIXELS), "place": place}
+    return attribution.sum(axis=-1), seen
 
 
 def _pictures(preprocessor, tensor, attribution, raw):
@@ -50,7 +64,7 @@ def _text(preprocessor, tensor, attribution, raw):
     # Some encoders enter with several vectors a token.
     values, names = attribution.reshape(len(kept), -1).sum(axis=-1)[kept], tuple(preprocessor.words(tensor))
     if not preprocessor.is_bytes:
-        return values, {"names": names}
+        return values, {"names": names, "spelling": tuple(preprocessor.spelling(raw[preprocessor.name]))}
     if names:  # a character of several bytes is their sum
         sizes = [size for _, size in preprocessor.characters(tensor)]
         values = np.add.reduceat(values, np.cumsum((0, *sizes))[:-1])
@@ -142,6 +156,16 @@ def _number(value):
     if value is None:
         return "(missing)"
     return value if isinstance(value, str) else f"{value:.6g}"
+
+
+def _at_most(pixels, side):
+    """Shrinks a picture whose longer side is more."""
+    height, width = pixels.shape[:2]
+    if max(height, width) <= side:
+        return pixels
+    share = side / max(height, width)
+    size = max(1, round(width * share)), max(1, round(height * share))
+    return np.asarray(Picture.fromarray(pixels).resize(size, Picture.Resampling.LANCZOS))
 
 
 def _wav(waveform, rate):

@@ -13,6 +13,7 @@ from mm_keras.explanation.shading import (
     largest,
     opacity,
     overlay,
+    overlay_picture,
     plain,
     signed,
     strip,
@@ -90,7 +91,7 @@ def _plot_scores(axes, explanation):
 
 
 def _plot_image(axes, panel, values, weight):
-    axes.imshow(overlay(grey_of(panel), values, weight), interpolation="nearest")
+    axes.imshow(overlay_picture(panel, values, weight), interpolation="nearest")
     axes.set_axis_off()
 
 
@@ -156,7 +157,9 @@ def _plot_text(axes, lines, values, weight, characters):
 
 def _pieces(panel):
     """Returns a text's parts as WordPieces; characters continue each other, and white space stands for itself."""
-    return [f"##{' ' if c.isspace() else c}" for c in panel.names] if panel.is_spelt else panel.names
+    if panel.is_spelt:
+        return [f"##{' ' if c.isspace() else c}" for c in panel.names]
+    return panel.spelling or panel.names
 
 
 def lay_out(names, characters):

@@ -7,6 +7,7 @@ zero. Signs are printed as numbers too.
 import math
 
 import numpy as np
+from PIL import Image as Picture
 
 FOR, AGAINST = (180, 4, 38), (59, 76, 192)
 # Kinds of panel that hold pictures, one or several.
@@ -57,8 +58,32 @@ def grey_of(panel):
         span = np.nanmax(drawn, axis=0) - low
         return np.nan_to_num(np.where(span > 0, (drawn - low) / np.where(span > 0, span, 1.0), 0.5 + 0.0 * drawn))
     if panel.kind in STRIPS:
-        return drawn[..., :3] @ (0.299, 0.587, 0.114) / 255
+        return _grey(drawn)
     return drawn / drawn.max() if drawn.max() > 0 else drawn
+
+
+def _grey(pixels):
+    return np.asarray(pixels, np.float64)[..., :3] @ (0.299, 0.587, 0.114) / 255
+
+
+def overlay_picture(panel, values, weight=1.0):
+    """Lays the map of an image over the picture as it came.
+
+    Args:
+        panel: The image's `Panel`.
+        values: Signed `(height, width)` of the model's tensor; enlarged between its points where the picture is larger.
+        weight: As in `opacity`.
+
+    Returns:
+        Uint8 `(height, width, 3)` of the original, or of what the model saw where there is none.
+    """
+    if panel.original is None:
+        return overlay(grey_of(panel), values, weight)
+    height, width = panel.original.shape[:2]
+    inner = np.asarray(values, np.float32)[panel.place]
+    if inner.shape != (height, width):
+        inner = np.asarray(Picture.fromarray(inner).resize((width, height), Picture.Resampling.BILINEAR))
+    return overlay(_grey(panel.original), inner, weight)
 
 
 def strip(pictures, most=8):

@@ -51,7 +51,7 @@ def join_characters(characters):
 
 def join_parts(panel):
     """Returns the words of a text's panel, from its characters or its WordPieces."""
-    return join_characters(panel.names) if panel.is_spelt else join_pieces(panel.names)
+    return join_characters(panel.names) if panel.is_spelt else join_pieces(panel.spelling or panel.names)
 
 
 def _is_unspaced(character):

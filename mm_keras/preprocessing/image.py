@@ -73,11 +73,36 @@ class ImagePreprocessor(Preprocessor):
         return tf.image.resize(pixels, self.spec.size, antialias=True)
 
     def _padded(self, pixels):
-        # `tf.image.resize_with_pad` fails where a side of a very flat picture rounds to zero.
-        size = tf.cast(tf.shape(pixels)[:2], tf.float32)
-        inner = tf.maximum(tf.cast(tf.floor(size * tf.reduce_min(self.spec.size / size) + 1e-4), tf.int32), 1)
-        top, left = tf.unstack((self.spec.size - inner) // 2)
+        (top, left), inner = self._inner(tf.shape(pixels)[:2])
         return tf.image.pad_to_bounding_box(tf.image.resize(pixels, inner, antialias=True), top, left, *self.spec.size)
+
+    def _inner(self, size):
+        # `tf.image.resize_with_pad` fails where a side of a very flat picture rounds to zero.
+        size = tf.cast(size, tf.float32)
+        inner = tf.maximum(tf.cast(tf.floor(size * tf.reduce_min(self.spec.size / size) + 1e-4), tf.int32), 1)
+        return tf.unstack((self.spec.size - inner) // 2), inner
+
+    def original(self, contents):
+        """Returns a picture as it came, for a person, and where it lies in the tensor.
+
+        Args:
+            contents: Bytes, decoded as `decode` does.
+
+        Returns:
+            `(uint8 (height, width, 3 or 4), (slice of rows, slice of columns))`.
+        """
+        if self.spec.channels == 4:
+            pixels = decode_rgba(contents)
+        else:
+            pixels = decode_color(contents, self.spec.background / 255)
+        size = pixels.shape[:2]
+        if self.spec.channels == 1:
+            pixels = tf.reduce_sum(pixels * pictures.GREY, axis=-1, keepdims=True)
+        place = slice(0, self.spec.size[0]), slice(0, self.spec.size[1])
+        if self.spec.resize == "pad" and tuple(size) != tuple(self.spec.size):
+            starts, inner = self._inner(size)
+            place = tuple(slice(int(s), int(s) + int(n)) for s, n in zip(starts, inner, strict=True))
+        return self.draw(pixels), place
 
     def augment(self, batch, seed):
         """Batch in training: cropped, shifted, mirrored, recoloured and partly covered, as the recipe says."""

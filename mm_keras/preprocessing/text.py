@@ -200,6 +200,28 @@ class TextPreprocessor(Preprocessor):
             values = values[found[-1][1] :]
         return found
 
+    def spelling(self, text):
+        """Returns how the WordPieces of one text were written, capitals, accents and all; those of bytes are `words`.
+
+        Args:
+            text: Bytes.
+
+        Returns:
+            A list as long as `words`; `##` before what stands right behind the one before it.
+        """
+        text = self._clean(tf.constant(text))
+        contents = text.numpy()
+        _, starts, ends = (r.to_list()[0] for r in self.tokenizer.tokenize_with_offsets(text[None]))
+        joined = [i > 0 and start == ends[i - 1] for i, start in enumerate(starts)]
+        written = [
+            f"{'##' if is_joined else ''}{contents[start:end].decode(errors='replace')}"
+            for start, end, is_joined in zip(starts, ends, joined, strict=True)
+        ]
+        if "begin" not in self.state or not written:
+            return written[: self.spec.length]
+        begin, end = (self.state["vocabulary"][self.state[k]] for k in ("begin", "end"))
+        return [begin, *written[: self.spec.length - 2], end]
+
     def draw(self, tensor):
         return self.words(tensor)
 

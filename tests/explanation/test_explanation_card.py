@@ -11,7 +11,8 @@ from PIL import Image as Picture
 
 import mm_keras as mm
 from mm_keras.errors import DataError
-from mm_keras.explanation.shading import AGAINST, FOR, bars, largest, opacity, overlay, signed
+from mm_keras.explanation.panels import Panel
+from mm_keras.explanation.shading import AGAINST, FOR, bars, largest, opacity, overlay, overlay_picture, signed
 from mm_keras.explanation.words import join_pieces
 
 HOSTILE = "<script>alert(1)</script>"
@@ -116,7 +117,8 @@ def test_a_notebook_gets_a_fragment(explanation):
     assert {"html", "head", "body"}.isdisjoint(read.tags)
     styles = re.sub(r"@media[^{]*", "", re.search(r"<style>(.*?)</style>", fragment, re.S)[1])
     rules = [s.strip() for s in re.findall(r"([^{}]+)\{", styles) if s.strip()]
-    assert all(rule.startswith(".mmk") for rule in rules)
+    selectors = [s for rule in rules for s in rule.split(",")]
+    assert all(any(part.startswith(".mmk") for part in s.split()) for s in selectors)
 
 
 def test_save_writes_each_kind(explanation, tmp_path):
@@ -150,6 +152,21 @@ def test_opacity_of_a_flat_map_is_zero():
 def test_overlay_shows_sign_by_hue():
     pixels = overlay(np.ones((1, 3)), np.array([[1.0, 0.0, -1.0]]))
     assert pixels[0].tolist() == [list(FOR), [255, 255, 255], list(AGAINST)]
+
+
+def test_a_map_lies_on_the_picture_as_it_came():
+    """The left half of what the model saw is border; the map's column inside it is nowhere on the original."""
+    values = np.zeros((4, 8), np.float32)
+    values[:, 0], values[0, 4] = -9, 1
+    white = np.full((40, 40, 3), 255, np.uint8)
+    panel = Panel("image", False, np.zeros((4, 8, 3), np.uint8), original=white, place=(slice(0, 4), slice(4, 8)))
+    pixels = overlay_picture(panel, values)
+    assert pixels.shape == (40, 40, 3)
+    assert pixels[0, 0].tolist() == list(FOR)
+    assert (pixels[16:, 16:] == 255).all()  # between the points, up to the next one's middle
+    assert not (pixels[..., 2] > pixels[..., 0]).any()  # no blue
+    same = Panel("image", False, white[:4, :8], original=white[:4, :8])
+    np.testing.assert_array_equal(overlay_picture(same, values), overlay(np.ones((4, 8)), values))
 
 
 def test_bars_stand_on_a_common_zero():

@@ -151,6 +151,18 @@ def test_pad_keeps_the_aspect_on_black():
     np.testing.assert_allclose(got[0], expected, atol=1e-6)
 
 
+@pytest.mark.parametrize(("height", "width"), [(20, 10), (5, 40), (12, 12), (3, 3)])
+def test_the_original_lies_where_the_padded_picture_does(height, width):
+    white = np.full((height, width, 3), 255, np.uint8)
+    p = build_preprocessor("photo", parts.Image(size=(12, 12), resize="pad"))
+    original, place = p.original(png_bytes(white))
+    np.testing.assert_array_equal(original, white)
+    seen = p.decode({"photo": tf.constant(png_bytes(white))}).numpy()
+    inside = np.zeros(seen.shape, bool)
+    inside[place] = True
+    np.testing.assert_array_equal(seen > 0.5, inside)
+
+
 def test_a_very_flat_picture_can_be_padded():
     white = np.full((1, 300, 3), 255, np.uint8)
     got, fine = decoded(parts.Image(size=(12, 12), resize="pad"), png_bytes(white))

@@ -68,6 +68,29 @@ def test_pieces_by_hand(title, text, pieces):
     assert title.words(tokens(title, text)[0]) == pieces
 
 
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("PHOTO of KITTEN", ["PHOTO", "of", "KITTEN"]),
+        ("\u00dcber   nai\u0308ve\n", ["\u00dcber", "nai\u0308ve"]),
+        ("\u732b\u5199\u771f", ["\u732b", "##\u5199", "##\u771f"]),
+        ("Zebra, Two", ["Zebra", "##,", "Two"]),  # unknown ones too
+        ("pho\u200bto", ["pho\u200bto"]),
+        ("", []),
+        ("of " * 20, ["of"] * 8),
+    ],
+)
+def test_spelling_is_what_was_written(title, text, written):
+    assert title.spelling(text.encode()) == written
+
+
+def test_spelling_stands_beside_each_piece_whatever_the_bytes(title):
+    rng = np.random.default_rng(1)
+    for n in range(1, 60):
+        noise = b"Photo " + rng.integers(0, 256, n, dtype=np.uint8).tobytes()
+        assert len(title.spelling(noise)) == len(title.words(tokens(title, noise)[0]))
+
+
 def test_a_word_is_the_longest_pieces_from_the_left(title):
     vocabulary, word, pieces = set(title.state["vocabulary"]), "kittenphoto", []
     while word:
