@@ -39,6 +39,7 @@ _NAMES = {
     "extract_features": "evaluation.extract",
     "predict": "evaluation.predict",
     "explain": "explanation.explain",
+    "Gallery": "explanation.gallery",
     "export": "exporting.export",
     "Client": "exporting.client.client",
     "Server": "exporting.server.server",

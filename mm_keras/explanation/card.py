@@ -1,4 +1,4 @@
-"""An explanation as HTML: one string that loads nothing from elsewhere. The layout is in `card.html.jinja`."""
+"""An explanation as HTML: one string that loads nothing from elsewhere. The layout is in `templates/`."""
 
 import base64
 import io
@@ -25,22 +25,24 @@ from mm_keras.explanation.shading import (
 from mm_keras.explanation.words import join_parts
 
 MOST_BARS, MOST_WORDS = 12, 3
+# As CSS writes them.
+HUES = {"for_": ", ".join(map(str, FOR)), "against": ", ".join(map(str, AGAINST))}
 
 
-def render(explanation, page):
+def render(explanation, page, style=True):
     """Returns the card.
 
     Args:
         explanation: An `Explanation`.
         page: Whether to return a whole page; else a fragment for a notebook, whose styles touch nothing else.
+        style: Whether the fragment brings its styles, which one of several on a page does.
     """
     share = weights(explanation.scores)
     zero, spans = bars(list(explanation.scores.values()))
     inputs = [_input(explanation, n, share[n], span) for n, span in zip(explanation.panels, spans, strict=True)]
-    hues = {"for_": ", ".join(map(str, FOR)), "against": ", ".join(map(str, AGAINST))}
     top = max(map(abs, explanation.scores.values()))
-    view = {"inputs": inputs, "hues": hues, "zero": zero, "top": top, "chance": _chance(explanation)}
-    return _template().render(e=explanation, page=page, **view)
+    view = {"inputs": inputs, "hues": HUES, "zero": zero, "top": top, "chance": _chance(explanation)}
+    return template("card").render(e=explanation, page=page, style=style, **view)
 
 
 def _chance(explanation):
@@ -52,12 +54,13 @@ def _chance(explanation):
 
 
 @cache
-def _template():
-    loader = jinja2.PackageLoader("mm_keras.explanation", "")
+def template(name):
+    """Returns one of the templates of this room."""
+    loader = jinja2.PackageLoader("mm_keras.explanation")
     # `.jinja` is no suffix that jinja's own rule escapes.
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.filters |= {"signed": signed, "plain": plain}
-    return environment.get_template("card.html.jinja")
+    return environment.get_template(f"{name}.html.jinja")
 
 
 def _input(explanation, name, weight, span):
