@@ -42,7 +42,7 @@ class Gallery:
         return f"Gallery({self.heading!r}, {len(self)} explanations)\n{self.table().to_string(index=False)}"
 
     def table(self):
-        """Returns a DataFrame, one line an explanation: title, task, target, what the model says, and `<input>_score`."""
+        """Returns a DataFrame, one line an explanation: what it is of, what the model says, `<input>_score`."""
         lines = [
             {"title": t, "task": e.task, "target": e.target, "predicted": e.prediction[e.task], "value": e.value}
             | {f"{n}_score": s for n, s in e.scores.items()}
