@@ -50,7 +50,7 @@ def litert_of(run, folder):
     return "yes"
 
 
-def measure(recipe, tables, home):
+def measure(recipe, tables, home, export=True):
     """Trains a recipe on every fold; returns its line of the table."""
     task, combination = next(iter(recipe.tasks)), tuple(recipe.inputs)
     labels, outputs, line = [], [], {}
@@ -60,7 +60,8 @@ def measure(recipe, tables, home):
             run = mm.fit(recipe, data, Path(folder) / "run", verbose=False)
             found, numbers = predict_rows(run, data.test, [combination])
             if fold == 0:
-                line = {"parameters": run.model.count_params(), "litert": litert_of(run, Path(folder) / "served")}
+                litert = litert_of(run, Path(folder) / "served") if export else "not tried"
+                line = {"parameters": run.model.count_params(), "litert": litert}
         order = sorted(run.tasks[task].classes)
         labels += [order.index(label) for label in data.test.labels[task][numbers]]
         outputs.append(found[combination][task][:, [run.tasks[task].classes.index(c) for c in order]])
@@ -108,6 +109,7 @@ def main():
     parser.add_argument("--rows", type=int, help="only so many rows of each class in each split: to try it out")
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--rounds", type=int, default=0, help="of step times, measured after the accuracies")
+    parser.add_argument("--no-export", action="store_true", help="leave LiteRT out, which takes a third of the time")
     parser.add_argument("--results", type=Path, help="another file of what is done")
     args = parser.parse_args()
     home, content = args.data / args.name, mm.load_recipe(HERE / "recipes" / f"{args.name}.yaml").model_dump()
@@ -131,7 +133,7 @@ def main():
     for kind, recipe in recipes.items():
         if kind not in result["fusions"]:
             tables = [few_rows(t, recipe, args.rows) for t in itertools.islice(fold_tables(table), args.folds)]
-            result["fusions"][kind] = measure(recipe, tables, home)
+            result["fusions"][kind] = measure(recipe, tables, home, not args.no_export)
             keep()
         print(row(kind, result["fusions"][kind]), flush=True)
     if args.rounds:
