@@ -75,6 +75,7 @@ class Engine:
         closed: Names of the inputs that have no entry: ids of a model without a graph.
         kinds: `{input: layout of the recipe}`; told by `asked`, or else guessed from the shapes.
         groups: `{input: lengths}`: numbers of a table that are one cell.
+        has_graph: Whether the layers of the model are known.
         maps: `{input: where its feature map is}`, as `Layout.feature_map`, `None` where it has none.
     """
 
@@ -88,6 +89,7 @@ class Engine:
         # Of each column: the number of its softmax, 0 of a sigmoid, -1 of a number.
         self._chances = np.concatenate([_chances(t, self.columns[n], i) for i, (n, t) in enumerate(tasks.items(), 1)])
         self.entries, self.closed = self._layout.entries, self._layout.closed
+        self.has_graph = bool(self._layout.places)
         self._held = [*self._layout.steps, *(n for n in inputs if n in self.closed or self.entries[n])]
         self.kinds, self.groups = {n: self._kind(n) for n in inputs}, {}
         self.maps = {n: self._layout.feature_map(n, kind) for n, kind in self.kinds.items()}
@@ -264,18 +266,32 @@ class Engine:
             inside = {place[0]: self.tap(name, place, found) for name, place in places}
             values = self.value(entries, held, column, inside)
         gradients = tape.gradient(values, found, unconnected_gradients="zero")
-        rows = tf.shape(column)[0]
-        return {n: tuple(unfold(t, rows, place) for t in (found[n], gradients[n])) for n, place in places}
+        return {n: (found[n], gradients[n]) for n, _ in places}
 
-    def tap(self, name, place, found):
-        """Returns a function for `inside` that stores the feature map of an input, in float32, under its name."""
+    @staticmethod
+    def tap(name, place, found):
+        """Returns a function for `inside` that stores the feature map of an input under its name.
+
+        Args:
+            name: The input.
+            place: As `Layout.feature_map` returns it.
+            found: The dict that gets `{name: float32 (rows, *places, channels)}`: steps that stand among the rows, and
+                tokens of a grid, apart.
+        """
 
         def run(operation, *args, **kwargs):
             flat = keras.tree.flatten(result := operation(*args, **kwargs))
-            made, index = flat[place[1]], place[1]
+            _, index, grid, steps = place
+            made = flat[index]
             found[name] = tf.cast(made, tf.float32)
-            # What follows reads what was stored, or the gradient of a map of 16 bits would miss it.
-            flat[index] = with_mask(tf.cast(found[name], made.dtype), mask_of(made))
+            if grid is not None:
+                spaces = tf.shape(made)[1:3] if made.shape.rank == 4 else tf.constant(grid)
+                leading = tf.constant([-1] if steps is None else [-1, steps])
+                shape = tf.concat([leading, spaces, [made.shape[-1]]], axis=0)
+                found[name] = tf.reshape(found[name], shape)
+            # What follows reads what was stored, or the gradient would miss it.
+            back = tf.ensure_shape(tf.reshape(found[name], tf.shape(made)), made.shape)
+            flat[index] = with_mask(tf.cast(back, made.dtype), mask_of(made))
             return keras.tree.pack_sequence_as(result, flat)
 
         return run
@@ -324,7 +340,7 @@ class Engine:
     def _chosen(self, name, path, kinds):
         if name not in kinds:
             raise DataError(f"`layers` names an unknown input {name!r}.{nearest(name, kinds)} Known: {list(kinds)}")
-        if self.closed or not self._layout.places:
+        if not self.has_graph:
             raise DataError(f"a subclassed model has no graph in which to find the layer {path!r}.")
         if path not in self._layout.places:
             close = nearest(path, self._layout.places)
@@ -335,22 +351,6 @@ class Engine:
             shapes = [v.shape for v in self._layout.places[path]]
             raise DataError(f"layer {path!r} holds no feature map {wanted} of {name!r}. Received: shapes {shapes}")
         return found
-
-
-def unfold(tensor, rows, place):
-    """Returns a feature map `(rows, *places, channels)`: steps that stood among the rows, and tokens of a grid, apart.
-
-    Args:
-        tensor: As its layer gives it.
-        rows: How many rows the batch has, a tensor.
-        place: As `Layout.feature_map` returns it.
-    """
-    _, _, grid, steps = place
-    if grid is None:
-        return tensor
-    spaces = tf.shape(tensor)[1:3] if tensor.shape.rank == 4 else tf.constant(grid)
-    leading = tf.stack([rows] if steps is None else [rows, steps])
-    return tf.reshape(tensor, tf.concat([leading, spaces, [tensor.shape[-1]]], axis=0))
 
 
 def _chances(task, columns, number):

@@ -13,8 +13,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mm_keras.explanation.engine import unfold
-
 # A picture's values lie between these, the first that fits; others are left free.
 RANGES = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))
 
@@ -78,17 +76,18 @@ def climb(engine, name, entries, held, column, steps, kind):
     span = float(np.ptp(entries[name])) or 1.0 if high is None else high - low
     probe.is_compiled = True
     try:
-        (found,) = ActivationMaximization(model)(
-            _first,
-            seed_input=[start],
-            input_range=(low, high),
-            input_modifiers=[],
-            regularizers=[],
-            steps=steps,
-            optimizer=keras.optimizers.SGD(span / 64),
-            gradient_modifier=lambda g: g / (tf.reduce_max(tf.abs(g)) + 1e-12),
-            unconnected_gradients="zero",
-        )
+        with _quiet():  # it takes no regularisers for old ones
+            (found,) = ActivationMaximization(model)(
+                _first,
+                seed_input=[start],
+                input_range=(low, high),
+                input_modifiers=[],
+                regularizers=[],
+                steps=steps,
+                optimizer=keras.optimizers.SGD(span / 64),
+                gradient_modifier=lambda g: g / (tf.reduce_max(tf.abs(g)) + 1e-12),
+                unconnected_gradients="zero",
+            )
     finally:
         probe.is_compiled = False
     return np.asarray(found, np.float32).reshape(entries[name].shape)
@@ -147,7 +146,7 @@ class Probe(keras.layers.Layer):
         first = tf.where(self.mode == 0, value - tf.stop_gradient(value), tf.zeros_like(value))
         second = (odds - self.ends[0]) / (self.ends[1] - self.ends[0])
         scores = tf.stack([first, second], axis=1)
-        return [scores, unfold(found[self.open_name], rows, place)] if place else scores
+        return [scores, found[self.open_name]] if place else scores
 
     def compute_output_spec(self, x):
         scores, place = keras.KerasTensor((None, 2)), self.engine.maps[self.open_name]
@@ -227,7 +226,7 @@ def _range(values):
 
 @contextmanager
 def _quiet():
-    """While the library is imported: it names parts of SciPy and of itself that are to go."""
+    """While the library names parts of SciPy and of itself that are to go."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         yield

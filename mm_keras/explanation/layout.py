@@ -67,8 +67,8 @@ class Layout:
 
         It is the last tensor that depends on this input alone, that the outputs depend on, and that has places as the
         input has: of a picture or sound the last of four axes, or tokens after it, one for each of its places; of a
-        text or sequence the last of three. `None` when there is none after the entry: nothing there has seen the
-        neighbours.
+        text or sequence the last of three. `None` when there is none behind a layer that learned something: where the
+        first such layer takes all places together, as a recurrent one does, there is no map but the input.
 
         Args:
             name: The input.
@@ -108,7 +108,14 @@ class Layout:
         return self.inputs[name].shape[1] if kind in ("views", "video") else None
 
     def _is_of(self, value, name):
-        return value in self._live and self._origins[value] == {name} and is_float(value.dtype)
+        is_entry = value.path == self.entries[name] or not self._is_learned(value)
+        return value in self._live and self._origins[value] == {name} and is_float(value.dtype) and not is_entry
+
+    def _is_learned(self, value):
+        """Whether a layer with weights, other than an embedding of ids, stands before a value or gives it."""
+        return any(
+            getattr(v.operation, "weights", None) and not isinstance(v.operation, ENTRIES) for v in _ancestors([value])
+        )
 
     def _find_origins(self):
         """Returns `{Value: names of the inputs it moves with}`: what jumps moves with none."""

@@ -5,7 +5,7 @@ They are never negative and have no unit: only their proportions within one inpu
 
 import numpy as np
 
-from mm_keras.explanation.methods.substitutes import filled
+from mm_keras.explanation.methods.substitutes import filled, used
 
 
 def gradcam(engine, tensors, column, steps):
@@ -39,7 +39,7 @@ def gradcam_plus_plus(engine, tensors, column, steps):
         As `gradcam`.
     Reference:
         Chattopadhyay et al. 2017, arXiv:1710.11063, section 3.2, equation 19. Differs: the factor exp(score), one for
-        the whole map, is left out, since it overflows.
+        the whole map, is left out, since it overflows; the alphas of a channel add up to 1, as in the authors' code.
     """
     return _attribute("gradcam++", _gradcam_plus_plus, engine, tensors, column, steps)
 
@@ -69,6 +69,8 @@ def _gradcam_plus_plus(features, gradients):
     square = gradients**2
     below = 2 * square + gradients * square * _over_places(np.sum, features)
     alpha = np.divide(square, below, out=np.zeros_like(square), where=below != 0)
+    total = _over_places(np.sum, alpha)
+    alpha = np.divide(alpha, total, out=np.zeros_like(alpha), where=total != 0)
     return np.sum(_over_places(np.sum, alpha * np.maximum(gradients, 0)) * features, axis=-1)
 
 
@@ -81,6 +83,7 @@ def _over_places(reduce, values):
 
 
 def _attribute(name, combine, engine, tensors, column, steps):
+    used(name, engine)  # says so where there are none
     seen, found = engine.observe(tensors), {}
     for n, (features, gradients) in engine.differentiate_maps(seen.entries, seen.held, column).items():
         heat = np.maximum(combine(features.astype(np.float64), gradients.astype(np.float64)), 0)

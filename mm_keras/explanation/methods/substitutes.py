@@ -1,5 +1,6 @@
 """Which method an input gets where the one that was asked for does not apply to it."""
 
+from mm_keras.errors import DataError
 from mm_keras.explanation.methods.gradients import gradient_x_input
 from mm_keras.explanation.methods.occlusion import occlusion
 
@@ -18,7 +19,15 @@ def used(name, engine):
     Args:
         name: Of `METHODS`.
         engine: An `Engine`.
+
+    Raises:
+        DataError: On a method of feature maps, where the model shows none of its layers.
     """
+    if name in MAPPED and not engine.has_graph:
+        raise DataError(
+            f"method {name!r} reads a layer inside the model, and a subclassed model does not show its own. Build it "
+            "from keras.Input, or take integrated_gradients, gradient, smoothgrad or occlusion."
+        )
     return {n: _one(name, engine, n) for n in engine.kinds}
 
 
