@@ -105,7 +105,7 @@ class Engine:
         moving = {n: _spec((None, *self._layout.entry_shape(n)), "float32") for n in self.entries}
         self.signature = moving, specs, tf.TensorSpec([None], tf.int32)
         self._mapped = {}
-        self._observe = _compiled(self._observed, {n: _spec(v.shape, v.dtype) for n, v in inputs.items()})
+        self._observe = _compiled(self.observed, {n: _spec(v.shape, v.dtype) for n, v in inputs.items()})
         self._evaluate = _compiled(self.value, *self.signature)
         self._differentiate = _compiled(self._differentiated, *self.signature)
 
@@ -245,7 +245,8 @@ class Engine:
         rivals = tf.reduce_logsumexp(tf.where(is_rival, scores, tf.float32.min), axis=1)
         return values, tf.where(tf.reduce_any(is_rival, axis=1), values - rivals, values)
 
-    def _observed(self, tensors):
+    def observed(self, tensors):
+        """As `observe`, of tensors; called while a graph is traced."""
         scores, outputs, taps = self._run(tensors, {})
         entries = {n: tf.cast(taps[path] if path else tensors[n], tf.float32) for n, path in self.entries.items()}
         held = {p: tensors[p] for p in self._held if p in tensors}
@@ -260,13 +261,24 @@ class Engine:
         return values, tape.gradient(values, entries, unconnected_gradients="zero")
 
     def _by_maps(self, places, entries, held, column):
+        return self.slopes(places, entries, held, column)[1]
+
+    def slopes(self, places, entries, held, column):
+        """Returns `({input: gradient}, {input: (feature map, gradient)})`, tensors; called while a graph is traced.
+
+        Args:
+            places: `((input, place), ...)` of the feature maps that are wanted.
+            entries: As of `differentiate`, tensors.
+            held: As of `differentiate`, tensors.
+            column: As of `differentiate`, a tensor.
+        """
         found = {}
         with tf.GradientTape() as tape:
             tape.watch(entries)
             inside = {place[0]: self.tap(name, place, found) for name, place in places}
             values = self.value(entries, held, column, inside)
-        gradients = tape.gradient(values, found, unconnected_gradients="zero")
-        return {n: (found[n], gradients[n]) for n, _ in places}
+        own, of_maps = tape.gradient(values, (entries, found), unconnected_gradients="zero")
+        return own, {n: (found[n], of_maps[n]) for n, _ in places}
 
     @staticmethod
     def tap(name, place, found):

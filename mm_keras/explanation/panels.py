@@ -8,10 +8,10 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image as Picture
 
+from mm_keras.errors import DataError
+
 # A photo's longer side on a card; more would only make the page heavy.
 MOST_PIXELS = 512
-
-from mm_keras.errors import DataError
 
 
 @dataclass(frozen=True)
