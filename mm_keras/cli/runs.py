@@ -81,11 +81,20 @@ def explain(
     target: Annotated[str | None, typer.Option(help="Class to explain. Defaults to the predicted one.")] = None,
     task: Annotated[str | None, typer.Option(help="Task to explain. Defaults to the first.")] = None,
     method: Annotated[str, typer.Option(help="How the maps are made.")] = "integrated_gradients",
+    layer: Annotated[list[str] | None, typer.Option(help="INPUT=PATH: whose output is its feature map.")] = None,
 ):
     """Show what each input, and each part of it, contributed to one prediction."""
     mm = package()
+    layers = dict(_pair(words) for words in layer or [])
     run = mm.load_run(run)
-    explanation = mm.explain(run, run.example(row), target=target, task=task, method=method)
+    explanation = mm.explain(run, run.example(row), target=target, task=task, method=method, layers=layers)
     explanation.save(out)
     console.print(escape(repr(explanation)))
     console.print(escape(str(out)))
+
+
+def _pair(words):
+    name, sign, path = words.partition("=")
+    if not (name and sign and path):
+        raise typer.BadParameter(f"expected INPUT=PATH, such as photo=photo_encoder/conv2d. Received: {words!r}")
+    return name, path

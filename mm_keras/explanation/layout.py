@@ -42,6 +42,7 @@ class Layout:
     def __init__(self, model):
         self._model = model
         inputs, outputs, self.places = walk(model)
+        self._maps = {}
         self._order = input_names(model)
         found = dict(zip(self._order, inputs, strict=True))
         self.inputs = {n: found[n] for n in (model.input if isinstance(model.input, dict) else found)}
@@ -74,6 +75,11 @@ class Layout:
             name: The input.
             kind: What it holds, a layout of the recipe.
         """
+        if (name, kind) not in self._maps:
+            self._maps[name, kind] = self._find_map(name, kind)
+        return self._maps[name, kind]
+
+    def _find_map(self, name, kind):
         found = grid = None
         for path, values in self.places.items():
             for value in values:
@@ -108,10 +114,11 @@ class Layout:
         return self.inputs[name].shape[1] if kind in ("views", "video") else None
 
     def _is_of(self, value, name):
-        is_entry = value.path == self.entries[name] or not self._is_learned(value)
-        return value in self._live and self._origins[value] == {name} and is_float(value.dtype) and not is_entry
+        is_of = value in self._live and self._origins[value] == {name} and is_float(value.dtype)
+        return is_of and value.path != self.entries[name] and self._is_learned(value)
 
-    def _is_learned(self, value):
+    @staticmethod
+    def _is_learned(value):
         """Whether a layer with weights, other than an embedding of ids, stands before a value or gives it."""
         return any(
             getattr(v.operation, "weights", None) and not isinstance(v.operation, ENTRIES) for v in _ancestors([value])

@@ -1,9 +1,9 @@
-"""A map must change when what the model learned is thrown away; and the maps of the other methods on known evidence."""
+"""A map must change when what the model learned is thrown away, and point at evidence that is known."""
 
 import keras
 import numpy as np
 import pytest
-from planted_evidence import planted_examples, train_planted, truths
+from planted_evidence import INPUTS, planted_examples, train_planted, truths
 from scipy.stats import spearmanr
 
 from mm_keras.explanation.methods import METHODS, used
@@ -12,90 +12,61 @@ from mm_keras.model import build_model
 
 pytestmark = pytest.mark.slow
 STEPS = 16
+# Of the others there are ten; these ask the model for each example and input alone.
+EXAMPLES = {"activation_maximisation": 3, "scorecam": 4}
 
 
 def maps_of(run, method, examples, labels):
     """Returns `[{input: map}]` of the inputs that the method itself applies to."""
-    found = []
-    for example, label in zip(examples, labels, strict=True):
-        subject = RunSubject(run, example)
-        column = np.array([subject.engine.columns["category"].start + label], np.int32)
-        made, _ = METHODS[method](subject.engine, subject.tensors, column, STEPS)
-        names = [n for n, m in used(method, subject.engine).items() if m == method]
-        found.append({n: subject.panel(n, made[n][0])[0] for n in names})
-    return found
+    subjects = [RunSubject(run, e) for e in examples]
+    engine = subjects[0].engine
+    tensors = {n: np.concatenate([s.tensors[n] for s in subjects]) for n in INPUTS}
+    column = (engine.columns["category"].start + labels).astype(np.int32)
+    made, _ = METHODS[method](engine, tensors, column, STEPS)
+    names = [n for n, m in used(method, engine).items() if m == method]
+    return [{n: s.panel(n, made[n][i])[0] for n in names} for i, s in enumerate(subjects)]
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory):
-    """Maps of every method of a trained model and of the same with all weights drawn anew, with the evidence."""
+def found(tmp_path_factory):
+    """`{method: (maps of a trained model, of the same with all weights drawn anew)}`, and where the evidence is."""
     run = train_planted(tmp_path_factory.mktemp("planted"))
     examples, labels, places = planted_examples(10, seed=78)
-    panels = [{n: RunSubject(run, e).panel(n, a) for n, a in _zeros(run, e).items()} for e in examples]
-    masks = [
-        truths(place, {n: m for n, (m, _) in p.items()}, {n: q for n, (_, q) in p.items()})
-        for place, p in zip(places, panels, strict=True)
-    ]
-    counts = {m: 3 if m == "activation_maximisation" else 6 if m == "scorecam" else 10 for m in METHODS}
+    counts = {m: EXAMPLES.get(m, 10) for m in METHODS}
     trained = {m: maps_of(run, m, examples[:c], labels[:c]) for m, c in counts.items()}
+    masks = []
+    for example, place, maps in zip(examples, places, trained["integrated_gradients"], strict=True):
+        subject = RunSubject(run, example)
+        seen = subject.engine.observe(subject.tensors).entries
+        masks.append(truths(place, maps, {n: subject.panel(n, v[0])[1] for n, v in seen.items()}))
     keras.utils.set_random_seed(5)
-    fresh = build_model(run.recipe, run.tensors, run.tasks)
-    run.model.set_weights(fresh.get_weights())
-    return trained, {m: maps_of(run, m, examples[:c], labels[:c]) for m, c in counts.items()}, masks
-
-
-def _zeros(run, example):
-    subject = RunSubject(run, example)
-    return {n: np.zeros(v.shape[1:]) for n, v in subject.engine.observe(subject.tensors).entries.items()}
+    run.model.set_weights(build_model(run.recipe, run.tensors, run.tasks).get_weights())
+    return {m: (trained[m], maps_of(run, m, examples[:c], labels[:c])) for m, c in counts.items()}, masks
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_maps_of_a_random_model_are_others(both, method):
-    trained, random, _ = both
-    found = {}
-    for one, other in zip(trained[method], random[method], strict=True):
-        for n in one:
-            if one[n].size > 2 and np.ptp(one[n]) and np.ptp(other[n]):
-                found.setdefault(n, []).append(spearmanr(np.abs(one[n]).ravel(), np.abs(other[n]).ravel())[0])
-    print(
-        "CASCADE",
-        method,
-        {n: round(float(np.mean(v)), 2) for n, v in found.items()},
-        round(float(np.mean([c for v in found.values() for c in v])), 3),
-    )
-    assert np.mean([c for v in found.values() for c in v]) <= 0.6
+def test_maps_of_a_random_model_are_others(found, method):
+    # Measured, mean over inputs: integrated gradients .26, gradient .10, gradient x input .28, SmoothGrad .11,
+    # Grad-CAM .17, Grad-CAM++ .32, LayerCAM .18, Score-CAM .28, occlusion .19, activation maximisation .10; of one
+    # input alone .52 at most.
+    maps, _ = found
+    correlations = []
+    for one, other in zip(*maps[method], strict=True):
+        sizes = [(np.abs(one[n]).ravel(), np.abs(other[n]).ravel()) for n in one]
+        correlations += [spearmanr(a, b)[0] for a, b in sizes if a.size > 2 and np.ptp(a) and np.ptp(b)]
+    assert len(correlations) >= 6
+    assert np.mean(correlations) <= 0.6
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_maps_point_at_the_evidence(both, method):
-    trained, random, masks = both
-
-    def pointing(maps):
-        return {
-            n: np.mean([m[n].flat[o[n].argmax()] for o, m in zip(maps, masks) if n in m and n in o]) for n in maps[0]
-        }
-
-    def mass(maps):
-        return {
-            n: round(
-                float(
-                    np.mean(
-                        [
-                            np.maximum(o[n], 0)[m[n]].sum() / max(np.maximum(o[n], 0).sum(), 1e-9)
-                            for o, m in zip(maps, masks)
-                            if n in m and n in o
-                        ]
-                    )
-                ),
-                2,
-            )
-            for n in maps[0]
-        }
-
-    print(
-        "POINT",
-        method,
-        {n: round(float(v), 2) for n, v in pointing(trained[method]).items()},
-        mass(trained[method]),
-        {n: round(float(v), 2) for n, v in pointing(random[method]).items()},
-    )
+def test_maps_point_at_the_evidence(found, method):
+    # Class activation maps of a text point beside the word, as they do at a kernel's reach: 0 to .6 of them at it. They
+    # are not counted here; gradient x input and occlusion are the methods for texts.
+    maps, masks = found
+    is_map = method in ("gradcam", "gradcam++", "layercam", "scorecam")
+    hits = {n: [] for n in INPUTS}
+    for values, mask in zip(maps[method][0], masks, strict=False):
+        for n in values.keys() & mask.keys() - ({"title"} if is_map else set()):
+            hits[n].append(mask[n].flat[values[n].argmax()])
+    # Measured: 1.0 for integrated gradients, .83 to 1.0 for all others.
+    assert np.mean([np.mean(h) for h in hits.values() if h]) >= (0.95 if method == "integrated_gradients" else 0.7)

@@ -38,7 +38,7 @@ def integrated_gradients(engine, tensors, column, steps):
         _, gradients = engine.differentiate(moved, {p: v[rows] for p, v in held.items()}, column[rows])
         for n, gradient in gradients.items():
             np.add.at(totals[n], rows, gradient / steps)
-    start, _ = engine.differentiate(blank, held, column)
+    start = engine.evaluate(blank, held, column)
     found = {n: totals[n] * ways[n] for n in entries}
     return found | occlude(engine, tensors, column, engine.closed), start
 
