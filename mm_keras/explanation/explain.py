@@ -3,11 +3,11 @@
 import numpy as np
 
 from mm_keras.errors import DataError
+from mm_keras.explanation.coalitions import contributions, pairs_of
 from mm_keras.explanation.engine import engine_for
 from mm_keras.explanation.explanation import Explanation
 from mm_keras.explanation.methods import METHODS
 from mm_keras.explanation.panels import make_panel
-from mm_keras.explanation.shapley import shapley
 from mm_keras.preprocessing.raw import raw_batch
 from mm_keras.registry import nearest
 from mm_keras.training.run import load_run
@@ -44,7 +44,7 @@ def explain(run, example, target=None, method="integrated_gradients", task=None,
     number = _number(run.tasks[task], target, seen.scores[0, engine.columns[task]])
     column = engine.columns[task].start + number
 
-    scores, errors, value, base_value = _scores(engine, tensors, column)
+    shared = contributions(engine, tensors, np.array([column], np.int32))
     attributions, start = attribute(engine, tensors, np.array([column], np.int32), steps)
     views = {n: make_panel(p, tensors[n][0], attributions[n][0], raw[n]) for n, p in run.preprocessors.items()}
     return Explanation(
@@ -52,10 +52,12 @@ def explain(run, example, target=None, method="integrated_gradients", task=None,
         target=_name(run.tasks[task], number),
         method=method,
         prediction=_prediction(run.tasks[task], seen.outputs[task]),
-        value=value,
-        base_value=base_value,
-        scores=scores,
-        score_errors=errors,
+        value=float(shared.values[0]),
+        base_value=float(shared.base_values[0]),
+        scores=dict(zip(shared.names, shared.scores[0].tolist(), strict=True)),
+        score_errors=dict(zip(shared.names, shared.errors[0].tolist(), strict=True)),
+        interactions=pairs_of(shared.names, shared.interactions[0]),
+        interaction_errors=pairs_of(shared.names, shared.interaction_errors[0]),
         maps={n: values for n, (values, _) in views.items()},
         start_value=None if start is None else float(start[0]),
         panels={n: panel for n, (_, panel) in views.items()},
@@ -94,21 +96,6 @@ def _number(task, target, outputs):
 
 def _name(task, number):
     return str(task.classes[number]) if task.is_categorical else None
-
-
-def _scores(engine, tensors, column):
-    """Returns `({input: Shapley value}, {input: standard error}, value of all, value of none)`."""
-    players = [n for n, t in tensors.items() if np.any(t)]
-
-    def value(coalitions):
-        rows = {n: np.repeat(np.zeros_like(t), len(coalitions), axis=0) for n, t in tensors.items()}
-        for i, n in enumerate(players):
-            rows[n][coalitions[:, i]] = tensors[n]
-        return engine.scores(rows)[:, column]
-
-    *found, full, empty = shapley(value, len(players))
-    scores, errors = (dict.fromkeys(tensors, 0.0) | dict(zip(players, f.tolist(), strict=True)) for f in found)
-    return scores, errors, float(full), float(empty)
 
 
 def _prediction(task, outputs):

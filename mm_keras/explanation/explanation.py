@@ -1,7 +1,7 @@
 """The result: what each input, and each part of it, contributed. Holds numbers; drawing is elsewhere."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,9 @@ class Explanation:
         start_value: The output that the maps are measured from, or `None` when the method keeps no such sum. Not
             `base_value`: along the way of integrated gradients the present inputs count as present.
         panels: `{input: Panel}`: what the model saw.
+        interactions: `{(a, b): what two inputs add together}` beyond what each adds alone, averaged over who else is
+            present; names sorted. Positive: each makes the other worth more. Negative: they say the same.
+        interaction_errors: `{(a, b): standard error}`; 0 where the scores are exact.
     """
 
     task: str
@@ -44,6 +47,8 @@ class Explanation:
     maps: dict
     start_value: float | None
     panels: dict
+    interactions: dict = field(default_factory=dict)
+    interaction_errors: dict = field(default_factory=dict)
 
     @property
     def shares(self):
@@ -74,9 +79,18 @@ class Explanation:
         scale = max(abs(difference), sum(abs(t) for t in totals))
         return abs(sum(totals) - difference) / scale if scale else 0.0
 
+    @property
+    def strongest(self):
+        """The pair of the largest interaction, if it is worth a quarter of the largest score, else `None`."""
+        pair = max(self.interactions, key=lambda p: abs(self.interactions[p]), default=None)
+        large = pair is not None and abs(self.interactions[pair]) >= max(map(abs, self.scores.values())) / 4 > 0
+        return pair if large else None
+
     def __repr__(self):
         said = {n: "missing" if self.panels[n].missing else f"{s:+.3g}" for n, s in self.scores.items()}
         parts = ", ".join(f"{n}: {text}" for n, text in said.items())
+        if (strongest := self.strongest) is not None:
+            parts += f"; {' x '.join(strongest)}: {self.interactions[strongest]:+.3g}"
         named = self.task if self.target is None else f"{self.task}={self.target!r}"
         return (
             f"Explanation({named}, {self.base_value:.3g} -> {self.value:.3g}; {parts}; "
@@ -108,6 +122,8 @@ class Explanation:
             n: {"kind": p.kind, "missing": p.missing, "names": p.names, "map": _rounded(self.maps[n])}
             for n, p in self.panels.items()
         }
+        for key in ("interactions", "interaction_errors"):
+            content[key] = nested(getattr(self, key))
         return json.dumps({**content, "inputs": inputs}, ensure_ascii=False, indent=1, allow_nan=False)
 
     def save(self, path):
@@ -131,3 +147,8 @@ class Explanation:
 
 def _rounded(values):
     return np.vectorize(lambda v: float(f"{v:.6g}"), otypes=[float])(values).tolist()
+
+
+def nested(pairs):
+    """Returns `{a: {b: value}}` of `{(a, b): value}`."""
+    return {a: {b: v for (first, b), v in pairs.items() if first == a} for a in dict.fromkeys(a for a, _ in pairs)}

@@ -12,7 +12,7 @@ def glove_game(coalitions):
 
 
 def test_glove_game_by_hand():
-    shares, errors, full, empty = shapley(glove_game, 3)
+    shares, errors, _, _, full, empty = shapley(glove_game, 3)
     # Of the six orders the first player completes a pair in four, each other in one.
     np.testing.assert_allclose(shares, [4 / 6, 1 / 6, 1 / 6], atol=1e-12)
     assert errors.tolist() == [0, 0, 0]
@@ -26,7 +26,7 @@ def random_game(count, seed=0):
 
 @pytest.mark.parametrize("count", [0, 1, 2, 5, 8])
 def test_efficiency(count):
-    shares, _, full, empty = shapley(random_game(count), count)
+    shares, _, _, _, full, empty = shapley(random_game(count), count)
     assert shares.sum() == pytest.approx(full - empty, abs=1e-12)
 
 
@@ -42,7 +42,7 @@ def test_symmetric_players_get_the_same_and_a_null_player_nothing():
 
 def test_additive_game_gives_each_its_worth():
     worth = np.array([3.0, -1.0, 0.5, 2.0])
-    shares, _, full, empty = shapley(lambda c: 7 + c @ worth, 4)
+    shares, _, _, _, full, empty = shapley(lambda c: 7 + c @ worth, 4)
     np.testing.assert_allclose(shares, worth, atol=1e-12)
     assert (full, empty) == (pytest.approx(11.5), 7)
 
@@ -63,7 +63,7 @@ def test_many_players_are_sampled():
         present = coalitions.astype(float)
         return present @ worth + np.einsum("ri,ij,rj->r", present, bonus, present)
 
-    shares, errors, full, empty = shapley(game, count, orders=200)
+    shares, errors, _, _, full, empty = shapley(game, count, orders=200)
     exact = worth + (bonus + bonus.T).sum(axis=1) / 2
     assert shares.sum() == pytest.approx(full - empty)
     # An order and its reverse meet each pair once each way round, so that pairwise games come out exact.
@@ -75,8 +75,8 @@ def test_standard_error_covers_the_truth():
     count, game = 9, random_game(9, seed=2)
     import mm_keras.explanation.shapley as room
 
-    exact, *_ = room._exact(game, count)
-    shares, errors, full, empty = shapley(game, count, orders=400)
+    exact, *_ = room._exact(game(room.every_coalition(count)), count)
+    shares, errors, _, _, full, empty = shapley(game, count, orders=400)
     assert shares.sum() == pytest.approx(full - empty)
     assert (errors > 0).all()
     assert (np.abs(shares - exact) < 4 * errors).all()
