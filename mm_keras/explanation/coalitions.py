@@ -39,49 +39,67 @@ def coalition_values(engine, tensors, column):
         column: Int32 `(rows,)`, the output looked at.
 
     Returns:
-        Float32 `(rows, coalitions)`, the coalitions `coalitions_of(number of inputs)`: up to 8 inputs all `2 ** inputs`,
-        counted in binary, the engine's first input in the highest place.
+        Float32 `(rows, coalitions)`, the coalitions `coalitions_of(number of inputs)`: up to 8 inputs all
+        `2 ** inputs`, counted in binary, the engine's first input in the highest place.
     """
-    scores = engine.coalition_scores(tensors, coalitions_of(len(engine.entries)))
-    return np.take_along_axis(scores, np.asarray(column)[:, None, None], axis=2)[..., 0]
+    return picked(engine.coalition_scores(tensors, coalitions_of(len(engine.entries))), column)
 
 
-def contributions(engine, tensors, value):
-    """Shares outputs out among the inputs.
+def contributions(engine, tensors, column):
+    """Shares one output of each row out among the inputs.
 
     Args:
         engine: An `Engine`.
         tensors: `{input: array (rows, ...)}`.
-        value: Int32 `(rows,)`, the output looked at of each row; or a function of float32 `(rows, coalitions, columns)`
-            and of the rows' numbers, to a value of each coalition, `(rows, coalitions)`.
+        column: Int32 `(rows,)`, the output looked at.
 
     Returns:
         `Contributions`.
     """
+    column = np.asarray(column)
+    return share_values(engine, tensors, [lambda scores, at: picked(scores, column[at])])[0]
+
+
+def share_values(engine, tensors, functions):
+    """Shares several values out, of one pass over the coalitions.
+
+    Args:
+        engine: An `Engine`.
+        tensors: `{input: array (rows, ...)}`.
+        functions: Each takes the outputs, float32 `(some rows, coalitions, columns)`, and the numbers of those rows,
+            and gives a value of each coalition, `(some rows, coalitions)`.
+
+    Returns:
+        A list of `Contributions`, one for each function.
+    """
     names, rows = tuple(engine.entries), len(next(iter(tensors.values())))
-    if not callable(value):
-        column = np.asarray(value)
-
-        def value(scores, at):
-            return np.take_along_axis(scores, column[at, None, None], axis=2)[..., 0]
-
-    present = np.stack([t.reshape(rows, -1).any(axis=1) for t in (np.asarray(tensors[n]) for n in names)], axis=1)
-    size = len(names)
-    one, two = np.zeros((rows, size)), np.zeros((rows, size, size))
-    found = Contributions(names, one, one.copy(), two, two.copy(), np.zeros(rows), np.zeros(rows))
+    tensors = {n: np.asarray(tensors[n]) for n in names}
+    present = np.stack([t.reshape(rows, -1).any(axis=1) for t in tensors.values()], axis=1)
+    found = [_nothing(names, rows) for _ in functions]
     # A missing input is no player: rows that lack the same ones are a game of fewer.
     for pattern in np.unique(present, axis=0):
         at, players = np.flatnonzero((present == pattern).all(axis=1)), np.flatnonzero(pattern)
         among = coalitions_of(len(players))
-        coalitions = np.zeros((len(among), size), bool)
+        coalitions = np.zeros((len(among), len(names)), bool)
         coalitions[:, players] = among
-        values = value(engine.coalition_scores({n: tensors[n][at] for n in names}, coalitions), at)
-        shares = share_out(values, len(players))
-        found.scores[np.ix_(at, players)], found.errors[np.ix_(at, players)] = shares.shares, shares.errors
-        found.interactions[np.ix_(at, players, players)] = shares.interactions
-        found.interaction_errors[np.ix_(at, players, players)] = shares.interaction_errors
-        found.values[at], found.base_values[at] = shares.full, shares.empty
+        scores = engine.coalition_scores({n: t[at] for n, t in tensors.items()}, coalitions)
+        one, two = np.ix_(at, players), np.ix_(at, players, players)
+        for into, function in zip(found, functions, strict=True):
+            shared = share_out(function(scores, at), len(players))
+            into.scores[one], into.errors[one] = shared.shares, shared.errors
+            into.interactions[two], into.interaction_errors[two] = shared.interactions, shared.interaction_errors
+            into.values[at], into.base_values[at] = shared.full, shared.empty
     return found
+
+
+def picked(scores, column):
+    """Returns one column of `(rows, coalitions, columns)` for each row: `(rows, coalitions)`."""
+    return np.take_along_axis(scores, np.asarray(column)[:, None, None], axis=2)[..., 0]
+
+
+def _nothing(names, rows):
+    one, two = ((rows, *[len(names)] * axes) for axes in (1, 2))
+    return Contributions(names, *map(np.zeros, (one, one, two, two, rows, rows)))
 
 
 def pairs_of(names, matrix):

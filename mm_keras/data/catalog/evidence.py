@@ -48,7 +48,8 @@ def make_planted(folder, seed=0, rows=3000):
     - `title`: 8 to 15 words of 60; the evidence is the class's name in the place of one;
     - `voice`: 0.64 s of white noise, 8 kHz; the evidence is a tone of 0.16 s, of the class's frequency;
     - `n`, `e`, `s`, `w`, `p`, `q`, a table: 50, with a deviation of 3; the evidence is 30 more in the class's column;
-    - `feature_0` to `feature_7`, a vector: normal, with a deviation of 0.3; the evidence is 3 more in the class's place;
+    - `feature_0` to `feature_7`, a vector: normal, with a deviation of 0.3; the evidence is 3 more in the place of the
+      class;
     - `category`: the task; `split`: 60 % train, 10 % validation, 30 % test;
     - `photo_evidence`..: where it lies, empty where the input carries none: `top left bottom right` in pixels; a word;
       `start end low high` in seconds and hertz; a column; a feature. `mm_keras.explain_quality` reads them.
