@@ -20,8 +20,8 @@ WORDS = """the of a lamp river stone paper cloud wood glass street table seven o
     quiet round silver tall useful warm""".split()
 SIDE, PATCH = 32, 8
 RATE, SECONDS, TONE_SECONDS, RAMP_SECONDS = 8000, 0.64, 0.16, 0.02
-NOISE, TONE = 0.02, 0.1
-LOBE_HERTZ = 80  # half the width of a tone in the spectrum of a Hann window of 25 ms
+NOISE, TONE = 0.001, 0.05
+LOBE_HERTZ = 160  # how far a tone reaches in the spectrum of a Hann window of 25 ms, the first side lobe included
 
 RECIPE = """\
 # The built-in planted evidence: explanations of this model can be right or wrong.
@@ -34,7 +34,7 @@ inputs:
 fusion: {kind: gated, units: 32}
 tasks:
   category: {kind: classification, classes: [north, east, south, west]}
-training: {epochs: 12, batch_size: 64, learning_rate: 0.003, modality_dropout: 0.2, patience: 12, seed: 0}
+training: {epochs: 10, batch_size: 64, learning_rate: 0.01, modality_dropout: 0.2, patience: 10, seed: 0}
 """
 
 
@@ -46,7 +46,7 @@ def make_planted(folder, seed=0, rows=3000):
 
     - `photo`: 32x32 pixels of 0 to 0.3; the evidence is a patch of 8x8, 0.6 brighter in the class's colour;
     - `title`: 8 to 15 words of 60; the evidence is the class's name in the place of one;
-    - `voice`: 0.64 s of white noise, 8 kHz; the evidence is a tone of 0.16 s, of the class's frequency;
+    - `voice`: 0.64 s of faint white noise, 8 kHz; the evidence is a tone of 0.16 s, of the class's frequency;
     - `n`, `e`, `s`, `w`, `p`, `q`, a table: 50, with a deviation of 3; the evidence is 30 more in the class's column;
     - `feature_0` to `feature_7`, a vector: normal, with a deviation of 0.3; the evidence is 3 more in the place of the
       class;
