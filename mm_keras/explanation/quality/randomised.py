@@ -20,12 +20,8 @@ def randomised(model, stage, seed=0):
     Reference:
         Adebayo et al. 2018, arXiv:1810.03292, section 3 (cascading randomization). Differs: three stages.
     """
-    state = np.random.get_state()
     keras.utils.set_random_seed(seed)
-    try:
-        copy = keras.models.clone_model(model)
-    finally:
-        np.random.set_state(state)
+    copy = keras.models.clone_model(model)
     for own, new in zip(model.layers, copy.layers, strict=True):
         for weight, drawn in zip(own.weights, new.weights, strict=True):
             is_table = not weight.trainable and "moving" not in weight.path and not np.any(drawn.numpy())
