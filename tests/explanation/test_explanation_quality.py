@@ -144,7 +144,7 @@ def test_values_without_units_are_the_models_own(digits_run):
 @pytest.fixture(scope="module")
 def quality(digits_run):
     return mm.explain_quality(
-        digits_run, methods=["integrated_gradients"], rows=5, steps=16, truths=evidence(digits_run), randomise=True
+        digits_run, methods=["integrated_gradients"], rows=5, steps=16, truths=evidence(digits_run)
     )
 
 
@@ -164,13 +164,19 @@ def test_a_run_is_measured_beside_a_random_map(quality, digits_run):
     assert own["card"]["sensitivity"]["value"] > 0.5
     assert quality.completeness["random"] is None
     assert quality.completeness["integrated_gradients"]["median"] < 0.1
-    for stage in ("heads", "heads and fusion", "all"):
-        assert -1 <= own["scan"][f"randomised: {stage}"]["value"] <= 1
-    assert own["scan"]["randomised: all"]["value"] < 0.8
-    for name in ("scan",):
-        entry = own.get(name)
-        # The evidence is everything, where a row is right.
-        assert "mass" not in entry or entry["mass"]["value"] == pytest.approx(1)
+    # The evidence is everything, where a row is right.
+    assert "mass" not in own["scan"] or own["scan"]["mass"]["value"] == pytest.approx(1)
+
+
+@pytest.mark.slow
+def test_maps_of_randomised_models_are_others(digits_run):
+    found = mm.explain_quality(digits_run, methods="integrated_gradients", rows=8, steps=16, randomise=True)
+    for name, entry in found.scores["integrated_gradients"].items():
+        stages = [entry[f"randomised: {stage}"]["value"] for stage in ("heads", "heads and fusion", "all")]
+        assert all(-1 <= rho <= 1 for rho in stages), name
+        # The bound of every method that is offered. In the random map there is nothing to draw anew.
+        assert stages[2] <= 0.6, name
+    assert not any(k.startswith("randomised") for k in found.scores["random"]["scan"])
 
 
 def test_curves_start_and_end_where_the_output_does(quality):
