@@ -20,7 +20,7 @@ WORDS = """the of a lamp river stone paper cloud wood glass street table seven o
     quiet round silver tall useful warm""".split()
 SIDE, PATCH = 32, 8
 RATE, SECONDS, TONE_SECONDS, RAMP_SECONDS = 8000, 0.64, 0.16, 0.02
-NOISE, TONE = 0.001, 0.05
+NOISE, TONE = 1e-4, 0.01
 LOBE_HERTZ = 160  # how far a tone reaches in the spectrum of a Hann window of 25 ms, the first side lobe included
 
 RECIPE = """\
@@ -34,7 +34,7 @@ inputs:
 fusion: {kind: gated, units: 32}
 tasks:
   category: {kind: classification, classes: [north, east, south, west]}
-training: {epochs: 10, batch_size: 64, learning_rate: 0.01, modality_dropout: 0.2, patience: 10, seed: 0}
+training: {epochs: 10, batch_size: 64, learning_rate: 0.01, modality_dropout: 0.05, patience: 10, seed: 0}
 """
 
 
