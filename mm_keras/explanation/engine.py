@@ -14,8 +14,6 @@ from mm_keras.explanation.graph import layers_by_path, trace
 
 # Rows run at once: enough to fill two cores, and 64 pictures of 224 x 224 with their activations fit in memory.
 CHUNK_ROWS = 64
-# Behind the encoders a row is small: as many coalitions run at once.
-COALITION_ROWS = 512
 # Where ids become vectors that can be moved.
 ENTRIES = (keras.layers.Embedding, NodeVectors)
 
@@ -60,11 +58,13 @@ class Engine:
         columns: `{task: slice}`: where a task's numbers stand among the outputs: logits of a classification, the value
             in the column's unit of a regression.
         entries: `{input: path or None}`: the layer whose output stands for the input, `None` the input itself.
+        paths: Of all layers, nested ones too.
     """
 
     def __init__(self, model, tasks):
         self._model, self._tasks = model, dict(tasks)
         layers = layers_by_path(model)
+        self.paths = tuple(layers)
         inputs = dict(model.input)
         self.columns, at = {}, 0
         for task in self._tasks:
@@ -82,12 +82,8 @@ class Engine:
         held, column = _specs(steps), tf.TensorSpec([None], tf.int32)
         self._observe = compiled(self._observed, _specs(inputs))
         self._differentiate = compiled(self._differentiated, _specs(moving, "float32"), held, column)
-        self._value = compiled(self._valued, _specs(moving, "float32"), held, column)
-        self._is_cut = all({f"{n}_encoder", f"{n}_present"} <= layers.keys() for n in inputs) and not any(
-            re.search(r"_encoder_\d+$", path) for path in layers if "/" not in path
-        )
-        kept = tf.TensorSpec([None, len(inputs)], tf.bool)
-        self._score_coalitions = compiled(self._coalitions_scored, _specs(inputs), kept)
+        self._evaluate = compiled(self._valued, _specs(moving, "float32"), held, column)
+        self.coalition_functions = {}  # what `coalitions` compiles
 
     def scores(self, tensors):
         """Returns the outputs of every task, float32 `(rows, columns)`, of a batch `{input: array}`."""
@@ -117,41 +113,24 @@ class Engine:
         """
         return _in_chunks(self._differentiate, len(column), entries, held, column)
 
-    def values(self, entries, held, column):
-        """As `differentiate`, without the gradients: `(rows,)`."""
-        return _in_chunks(self._value, len(column), entries, held, column)
+    def evaluate(self, entries, held, column):
+        """Returns one output of each row, float32 `(rows,)`; the arguments are those of `differentiate`."""
+        return _in_chunks(self._evaluate, len(column), entries, held, column)
 
-    def coalition_scores(self, tensors, coalitions):
-        """Returns the outputs of every task with every coalition of the inputs, the others missing.
-
-        Each row is encoded once, and what follows the encoders runs once for each coalition, unless a fusion reaches
-        into the encoders. In memory are some rows at a time, whatever the numbers of rows and of coalitions.
-
-        Args:
-            tensors: As `observe` takes them.
-            coalitions: Bool `(coalitions, inputs)`, the inputs in the order of `entries`.
+    def run(self, tensors, replace):
+        """Runs the model while a graph is traced, some layers replaced.
 
         Returns:
-            Float32 `(rows, coalitions, columns)`.
+            `(scores (rows, columns), outputs, {path: output of a layer})`.
         """
-        tensors = {n: tensors[n] for n in self.entries}
-        rows = len(next(iter(tensors.values())))
-        at_once = COALITION_ROWS if self._is_cut else CHUNK_ROWS
-        step = max(at_once // len(coalitions), 1)
-        parts = [
-            [
-                self._score_coalitions({n: t[r : r + step] for n, t in tensors.items()}, coalitions[c : c + at_once])
-                for c in range(0, len(coalitions), at_once)
-            ]
-            for r in range(0, rows, step)
-        ]
-        return np.concatenate([np.concatenate([np.asarray(p) for p in line], axis=1) for line in parts])
+        outputs, taps = trace(self._model, tensors, replace)
+        return self._outputs(outputs, taps), outputs, taps
 
     def _observed(self, tensors):
-        outputs, taps = trace(self._model, tensors, {})
+        scores, outputs, taps = self.run(tensors, {})
         entries = {n: tf.cast(taps[path] if path else tensors[n], tf.float32) for n, path in self.entries.items()}
         held = {p: tensors[p] if p in tensors else taps[p] for p in self._held}
-        return Observation(self._outputs(outputs, taps), outputs, entries, held)
+        return Observation(scores, outputs, entries, held)
 
     def _differentiated(self, entries, held, column):
         with tf.GradientTape() as tape:
@@ -163,29 +142,7 @@ class Engine:
         replace = {p: v for p, v in held.items() if p not in self.entries}
         replace |= {path: entries[n] for n, path in self.entries.items() if path}
         fed = {n: held[n] if path else entries[n] for n, path in self.entries.items()}
-        return tf.gather(self._outputs(*trace(self._model, fed, replace)), column, axis=1, batch_dims=1)
-
-    def _coalitions_scored(self, tensors, coalitions):
-        count, rows = tf.shape(coalitions)[0], tf.shape(next(iter(tensors.values())))[0]
-        kept = {n: tf.tile(coalitions[:, i], [rows]) for i, n in enumerate(self.entries)}
-
-        def repeated(tensor, keep=None):
-            tensor = tf.repeat(tensor, count, axis=0)
-            if keep is None:
-                return tensor
-            keep = tf.reshape(keep, [-1] + [1] * (len(tensor.shape) - 1))
-            return tf.where(keep, tensor, tf.zeros((), tensor.dtype))
-
-        if self._is_cut:
-            # What an absent input's encoder gives is not looked at: presence alone decides.
-            _, taps = trace(self._model, tensors, {})
-            replace = {f"{n}_encoder": tf.nest.map_structure(repeated, taps[f"{n}_encoder"]) for n in kept}
-            replace |= {f"{n}_present": repeated(taps[f"{n}_present"], keep) for n, keep in kept.items()}
-            scores = self._outputs(*trace(self._model, tensors, replace))
-        else:
-            fed = {n: repeated(tensors[n], keep) for n, keep in kept.items()}
-            scores = self._outputs(*trace(self._model, fed, {}))
-        return tf.reshape(scores, [rows, count, -1])
+        return tf.gather(self.run(fed, replace)[0], column, axis=1, batch_dims=1)
 
     def _outputs(self, outputs, taps):
         # The gradient of a probability vanishes where the model is sure; that of its logit does not.

@@ -82,3 +82,16 @@ def test_explain_tells_what_pairs_add(five_input_run):
 def test_pairs_have_sorted_names():
     matrix = np.array([[0, 1, 2], [1, 0, 3], [2, 3, 0]])
     assert pairs_of(("c", "a", "b"), matrix) == {("a", "b"): 3, ("a", "c"): 1, ("b", "c"): 2}
+
+
+def test_something_else_may_stand_for_a_missing_input(five_input_run):
+    engine = engine_for(five_input_run.model, five_input_run.tasks)
+    tensors, _ = five_input_run.encode(five_input_examples(4, seed=1))
+    blanks = {n: t[3:] for n, t in tensors.items()}
+    values = coalition_values(engine, tensors, np.zeros(4, np.int32), blanks)
+    for number in (0, 5, 18, 31):
+        chosen = zip(tensors.items(), every_coalition(5)[number], strict=True)
+        mixed = {n: t if c else np.repeat(blanks[n], 4, axis=0) for (n, t), c in chosen}
+        np.testing.assert_allclose(values[:, number], engine.scores(mixed)[:, 0], atol=1e-5)
+    # What is as the blank is no player.
+    assert contributions(engine, tensors, np.zeros(4, np.int32), blanks).scores[3].tolist() == [0] * 5

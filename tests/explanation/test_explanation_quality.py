@@ -135,7 +135,7 @@ def test_values_without_units_are_the_models_own(digits_run):
     changed["scan"].reshape(3, units.count, -1)[:, :40] = 0
     np.testing.assert_allclose(values[:, 1], engine.scores(changed)[np.arange(3), column], atol=1e-5)
     np.testing.assert_allclose(
-        engine.values(seen.entries, seen.held, column),
+        engine.evaluate(seen.entries, seen.held, column),
         engine.differentiate(seen.entries, seen.held, column)[0],
         atol=1e-6,
     )

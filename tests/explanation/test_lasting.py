@@ -35,7 +35,7 @@ def test_a_hundred_explanations_leave_nothing_behind(five_input_run):
 
     explain(20)
     engine = engine_for(model, five_input_run.tasks)
-    compiled = (engine._observe, engine._differentiate, engine._score_coalitions)
+    compiled = [engine._observe, engine._differentiate, *(f for f, _ in engine.coalition_functions.values())]
     memory = resident_mib()
     explain(100)
     grown = resident_mib() - memory

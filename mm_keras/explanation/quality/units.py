@@ -95,5 +95,5 @@ def values_without(engine, seen, column, name, units, gone):
         row, variant = at // variants, at % variants
         entries = {n: v[row] for n, v in seen.entries.items()}
         entries[name] = np.where(gone[row, variant][:, units.numbers], np.float32(0), entries[name])
-        found[at] = engine.values(entries, {p: v[row] for p, v in seen.held.items()}, column[row])
+        found[at] = engine.evaluate(entries, {p: v[row] for p, v in seen.held.items()}, column[row])
     return found.reshape(rows, variants)
