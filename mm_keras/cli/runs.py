@@ -113,7 +113,7 @@ def explain_quality(
     run: RunFolder,
     manifest: Annotated[Path | None, typer.Argument(help="Rows to explain. Defaults to the run's test rows.")] = None,
     out: Annotated[Path | None, typer.Option(help="A .png, .json, .csv or .html file.")] = None,
-    method: Annotated[list[str] | None, typer.Option(help="A method; may be repeated. Defaults to all.")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="A method; may be repeated. Defaults to quick ones.")] = None,
     task: Annotated[str | None, typer.Option(help="Task to explain. Defaults to the first.")] = None,
     rows: Annotated[int, typer.Option(min=1, help="Most rows, drawn at random.")] = 100,
     truths: Annotated[Path | None, typer.Option(help="CSV with the columns id and INPUT_evidence.")] = None,

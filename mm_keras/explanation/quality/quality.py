@@ -22,6 +22,8 @@ from mm_keras.registry import nearest
 from mm_keras.training.run import load_run
 
 RANDOM = "random"
+# Those that ask the model a few times an example, of the methods that there are.
+QUICK = tuple(m for m in ("integrated_gradients", "gradient_x_input", "gradient", "gradcam") if m in METHODS)
 BLOCK_ROWS = 32  # explained at a time, which keeps memory flat
 # In the order of the table; `True` where more is better.
 MEASURES = {
@@ -129,7 +131,7 @@ def explain_quality(
     Args:
         run: A `Run` or its folder.
         data: Rows as `evaluate` takes them. Defaults to the run's own test rows.
-        methods: Names of `methods.METHODS`. Defaults to all.
+        methods: Names of `methods.METHODS`. Defaults to `QUICK`, those that ask the model a few times an example.
         rows: Most rows looked at, drawn at random.
         task: Which task. Defaults to the recipe's first.
         truths: Where the evidence lies, as `quality.truths.read_truths` takes it: the path of a CSV or a DataFrame.
@@ -145,7 +147,8 @@ def explain_quality(
     """
     run = load_run(run)
     task = next(iter(run.tasks)) if task is None else _known("task", task, run.tasks)
-    methods = [_known("method", m, METHODS) for m in ([methods] if isinstance(methods, str) else methods or METHODS)]
+    methods = [methods] if isinstance(methods, str) else list(methods or QUICK)
+    methods = [_known("method", m, METHODS) for m in methods]
     truths = None if truths is None else read_truths(truths, list(run.recipe.inputs))
     data, _ = rows_to_score(run, data)
     rng = np.random.default_rng(seed)
