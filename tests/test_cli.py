@@ -16,7 +16,7 @@ from mm_keras.recipe import load_recipe
 
 MAIN = [sys.executable, "-c", "from mm_keras.cli import main; main()"]
 COMMANDS = ["demo", "fit", "preview", "extract", "evaluate", "predict", "explain", "export", "ingest", "inspect"]
-COMMANDS += ["link", "doctor", "verify", "bench", "serve"]
+COMMANDS += ["link", "doctor", "verify", "bench", "serve", "importance", "explain-quality"]
 
 
 def call(*arguments):
@@ -103,6 +103,23 @@ def test_evaluate_predict_inspect_and_explain(fitted, digits_folder, tmp_path):
     result = runner.invoke(app, ["explain", str(folder), "--row", "d0003", "--out", str(page)])
     assert result.exit_code == 0, result.output
     assert "<html" in page.read_text(encoding="utf-8").lower()
+
+
+def test_importance_and_explain_quality(fitted, tmp_path):
+    runner, folder = CliRunner(), str(fitted[1])
+    result = runner.invoke(app, ["importance", folder, "--out", str(tmp_path / "importance.json")])
+    assert result.exit_code == 0, result.output
+    assert "digit: 40 rows" in result.output
+    found = json.loads((tmp_path / "importance.json").read_text())
+    assert set(found["inputs"]) == {"word", "card"}
+    share = found["inputs"]["word"]["share"]
+    assert "{value:.3g} [{low:.3g}, {high:.3g}]".format(**share) in result.output
+
+    out = tmp_path / "quality.csv"
+    arguments = ["explain-quality", folder, "--method", "integrated_gradients", "--rows", "4", "--out", str(out)]
+    result = runner.invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert set(pd.read_csv(out)["method"]) == {"integrated_gradients", "random"}
 
 
 def test_preview_and_extract(fitted, recipe_file, digits_folder, tmp_path):

@@ -75,7 +75,7 @@ class Engine:
         closed: Names of the inputs that have no entry: ids of a model without a graph.
         kinds: `{input: layout of the recipe}`; told by `asked`, or else guessed from the shapes.
         groups: `{input: lengths}`: numbers of a table that are one cell.
-        has_graph: Whether the layers of the model are known.
+        paths: Of all layers, nested ones too; none where they are not known.
         maps: `{input: where its feature map is}`, as `Layout.feature_map`, `None` where it has none.
     """
 
@@ -89,7 +89,7 @@ class Engine:
         # Of each column: the number of its softmax, 0 of a sigmoid, -1 of a number.
         self._chances = np.concatenate([_chances(t, self.columns[n], i) for i, (n, t) in enumerate(tasks.items(), 1)])
         self.entries, self.closed = self._layout.entries, self._layout.closed
-        self.has_graph = bool(self._layout.places)
+        self.paths = tuple(self._layout.places)
         self._held = [*self._layout.steps, *(n for n in inputs if n in self.closed or self.entries[n])]
         self.kinds, self.groups = {n: self._kind(n) for n in inputs}, {}
         self.maps = {n: self._layout.feature_map(n, kind) for n, kind in self.kinds.items()}
@@ -104,7 +104,7 @@ class Engine:
         specs |= {n: _spec(inputs[n].shape, inputs[n].dtype) for n in self._held if n in inputs}
         moving = {n: _spec((None, *self._layout.entry_shape(n)), "float32") for n in self.entries}
         self.signature = moving, specs, tf.TensorSpec([None], tf.int32)
-        self._mapped = {}
+        self._mapped, self.coalition_functions = {}, {}  # the second is what `coalitions` compiles
         self._observe = _compiled(self.observed, {n: _spec(v.shape, v.dtype) for n, v in inputs.items()})
         self._evaluate = _compiled(self.value, *self.signature)
         self._differentiate = _compiled(self._differentiated, *self.signature)
@@ -233,7 +233,7 @@ class Engine:
             replace[path] = _masking(held[path]) if is_mask else held[path]
         replace |= {path: entries[n] for n, path in self.entries.items() if path} | (inside or {})
         fed = {n: held[n] if n in held else tf.cast(entries[n], v.dtype) for n, v in self._layout.inputs.items()}
-        scores = self._run(fed, replace)[0]
+        scores = self.run(fed, replace)[0]
         values = tf.gather(scores, column, axis=1, batch_dims=1)
         if not with_odds:
             return values
@@ -247,7 +247,7 @@ class Engine:
 
     def observed(self, tensors):
         """As `observe`, of tensors; called while a graph is traced."""
-        scores, outputs, taps = self._run(tensors, {})
+        scores, outputs, taps = self.run(tensors, {})
         entries = {n: tf.cast(taps[path] if path else tensors[n], tf.float32) for n, path in self.entries.items()}
         held = {p: tensors[p] for p in self._held if p in tensors}
         for path, layer in self._layout.steps.items():
@@ -308,8 +308,12 @@ class Engine:
 
         return run
 
-    def _run(self, tensors, replace):
-        """Returns `(scores (rows, columns), outputs, taps)`."""
+    def run(self, tensors, replace):
+        """Runs the model while a graph is traced, some layers replaced.
+
+        Returns:
+            `(scores (rows, columns), outputs, {path: output of a layer})`.
+        """
         logits, replace = {}, dict(replace)
         for name, task in self._tasks.items():
             if path := getattr(task, "path", None):
@@ -352,7 +356,7 @@ class Engine:
     def _chosen(self, name, path, kinds):
         if name not in kinds:
             raise DataError(f"`layers` names an unknown input {name!r}.{nearest(name, kinds)} Known: {list(kinds)}")
-        if not self.has_graph:
+        if not self.paths:
             raise DataError(f"a subclassed model has no graph in which to find the layer {path!r}.")
         if path not in self._layout.places:
             close = nearest(path, self._layout.places)

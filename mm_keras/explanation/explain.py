@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from mm_keras.explanation.coalitions import contributions, pairs_of
 from mm_keras.explanation.explanation import Explanation
 from mm_keras.explanation.methods import METHODS, used
-from mm_keras.explanation.shapley import shapley
 from mm_keras.explanation.subjects import subject_of
 from mm_keras.explanation.targets import find_target, find_task, known, name_of
 
@@ -76,7 +76,7 @@ def explain(
         number, name = find_target(subject.tasks[task], target, seen.scores[0, engine.columns[task]])
         column = engine.columns[task].start + number
 
-    scores, errors, value, base_value = _scores(engine, tensors, column, subject.blanks)
+    shared = contributions(engine, tensors, np.array([column], np.int32), subject.blanks)
     attributions, start = attribute(engine, tensors, np.array([column], np.int32), steps)
     views = {n: subject.panel(n, a[0]) for n, a in attributions.items()}
     return Explanation(
@@ -84,31 +84,17 @@ def explain(
         target=name,
         method=method,
         prediction=_prediction(subject.tasks[task], seen.outputs[task]),
-        value=value,
-        base_value=base_value,
-        scores=scores,
-        score_errors=errors,
+        value=float(shared.values[0]),
+        base_value=float(shared.base_values[0]),
+        scores=dict(zip(shared.names, shared.scores[0].tolist(), strict=True)),
+        score_errors=dict(zip(shared.names, shared.errors[0].tolist(), strict=True)),
+        interactions=pairs_of(shared.names, shared.interactions[0]),
+        interaction_errors=pairs_of(shared.names, shared.interaction_errors[0]),
         maps={n: values for n, (values, _) in views.items()},
         start_value=None if start is None else float(start[0]),
         panels={n: panel for n, (_, panel) in views.items()},
         methods=used(method, engine),
     )
-
-
-def _scores(engine, tensors, column, blanks=None):
-    """Returns `({input: Shapley value}, {input: standard error}, value of all, value of none)`."""
-    blanks = blanks or {n: np.zeros_like(t) for n, t in tensors.items()}
-    players = [n for n, t in tensors.items() if np.any(t != blanks[n])]
-
-    def value(coalitions):
-        rows = {n: np.repeat(b, len(coalitions), axis=0) for n, b in blanks.items()}
-        for i, n in enumerate(players):
-            rows[n][coalitions[:, i]] = tensors[n]
-        return engine.scores(rows)[:, column]
-
-    *found, full, empty = shapley(value, len(players))
-    scores, errors = (dict.fromkeys(tensors, 0.0) | dict(zip(players, f.tolist(), strict=True)) for f in found)
-    return scores, errors, float(full), float(empty)
 
 
 def _prediction(task, outputs):

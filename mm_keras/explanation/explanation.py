@@ -33,6 +33,9 @@ class Explanation:
             `base_value`: along the way of integrated gradients the present inputs count as present.
         panels: `{input: Panel}`: what the model saw.
         methods: `{input: method}`: which one made each map, another than `method` where that does not apply.
+        interactions: `{(a, b): what two inputs add together}` beyond what each adds alone, averaged over who else is
+            present; names sorted. Positive: each makes the other worth more. Negative: they say the same.
+        interaction_errors: `{(a, b): standard error}`; 0 where the scores are exact.
     """
 
     task: str
@@ -47,6 +50,8 @@ class Explanation:
     start_value: float | None
     panels: dict
     methods: dict = field(default_factory=dict)
+    interactions: dict = field(default_factory=dict)
+    interaction_errors: dict = field(default_factory=dict)
 
     @property
     def shares(self):
@@ -87,9 +92,18 @@ class Explanation:
         said = [f"{', '.join(names)}: {other}" for other, names in others.items()]
         return f"{self.method} ({'; '.join(said)})".replace("_", " ") if said else self.method.replace("_", " ")
 
+    @property
+    def strongest(self):
+        """The pair of the largest interaction, if it is worth a quarter of the largest score, else `None`."""
+        pair = max(self.interactions, key=lambda p: abs(self.interactions[p]), default=None)
+        large = pair is not None and abs(self.interactions[pair]) >= max(map(abs, self.scores.values())) / 4 > 0
+        return pair if large else None
+
     def __repr__(self):
         said = {n: "missing" if self.panels[n].missing else f"{s:+.3g}" for n, s in self.scores.items()}
         parts = ", ".join(f"{n}: {text}" for n, text in said.items())
+        if (strongest := self.strongest) is not None:
+            parts += f"; {' x '.join(strongest)}: {self.interactions[strongest]:+.3g}"
         named = self.task if self.target is None else f"{self.task}={self.target!r}"
         # Inputs whose names are in the words keep them as they are.
         method = f"method={self.method!r}" if self.method_words == self.method.replace("_", " ") else self.method_words
@@ -129,6 +143,8 @@ class Explanation:
             }
             for n, p in self.panels.items()
         }
+        for key in ("interactions", "interaction_errors"):
+            content[key] = nested(getattr(self, key))
         return json.dumps({**content, "inputs": inputs}, ensure_ascii=False, indent=1, allow_nan=False)
 
     def save(self, path):
@@ -152,3 +168,8 @@ class Explanation:
 
 def _rounded(values):
     return np.vectorize(lambda v: float(f"{v:.6g}"), otypes=[float])(values).tolist()
+
+
+def nested(pairs):
+    """Returns `{a: {b: value}}` of `{(a, b): value}`."""
+    return {a: {b: v for (first, b), v in pairs.items() if first == a} for a in dict.fromkeys(a for a, _ in pairs)}

@@ -1,7 +1,7 @@
 """What is explained: an example of a run of the house, or of any Keras model. Two adapters with one face.
 
 A subject has `engine`, told what the inputs are; `tasks`; `tensors` `{input: array (1, ...)}` of the example, and
-`blanks`, the same of one that holds nothing; and `panel(input, attribution)`, the map and the `Panel` for a person.
+`blanks`, the same of one that holds nothing, or `None` where that is zeros; and `panel(input, attribution)`, the map and the `Panel` for a person.
 """
 
 import keras
@@ -36,7 +36,7 @@ class RunSubject:
         if bad := [n for n, ok in fine.items() if not ok[0]]:
             raise DataError(f"the example's {', '.join(bad)} cannot be decoded, so there is nothing to explain.")
         self._raw = {n: {f: batch[f][0] for f in p.raw_specs} for n, p in run.preprocessors.items()}
-        self.blanks = {n: np.zeros_like(t) for n, t in self.tensors.items()}
+        self.blanks = None
         self.tasks = run.tasks
         kinds = {n: p.spec.layout for n, p in run.preprocessors.items()}
         groups = {n: p.tensor.groups for n, p in run.preprocessors.items() if p.tensor.groups}

@@ -23,7 +23,7 @@ def used(name, engine):
     Raises:
         DataError: On a method of feature maps, where the model shows none of its layers.
     """
-    if name in MAPPED and not engine.has_graph:
+    if name in MAPPED and not engine.paths:
         raise DataError(
             f"method {name!r} reads a layer inside the model, and a subclassed model does not show its own. Build it "
             "from keras.Input, or take integrated_gradients, gradient, smoothgrad or occlusion."
