@@ -41,6 +41,7 @@ _NAMES = {
     "predict": "evaluation.predict",
     "explain": "explanation.explain",
     "Gallery": "explanation.gallery",
+    "gallery": "explanation.gallery",
     "importance": "explanation.importance.importance",
     "explain_quality": "explanation.quality.quality",
     "export": "exporting.export",

@@ -105,6 +105,16 @@ def test_evaluate_predict_inspect_and_explain(fitted, digits_folder, tmp_path):
     assert "<html" in page.read_text(encoding="utf-8").lower()
 
 
+def test_galleries_are_of_ids_or_of_a_choice(fitted, tmp_path):
+    folder, page, table, runner = str(fitted[1]), tmp_path / "g.html", tmp_path / "g.csv", CliRunner()
+    result = runner.invoke(app, ["explain", folder, "--row", "d0003,d0004", "--out", str(page)])
+    assert result.exit_code == 0, result.output
+    assert page.read_text().count("<article") == 2
+    result = runner.invoke(app, ["explain", folder, "--gallery", "worst", "--count", "3", "--out", str(table)])
+    assert result.exit_code == 0, result.output
+    assert len(table.read_text().splitlines()) == 4
+
+
 def test_importance_and_explain_quality(fitted, tmp_path):
     runner, folder = CliRunner(), str(fitted[1])
     result = runner.invoke(app, ["importance", folder, "--out", str(tmp_path / "importance.json")])

@@ -8,6 +8,7 @@ from rich.markup import escape
 
 from mm_keras.cli.printing import print_frame, print_scores
 from mm_keras.cli.program import ManifestFile, RecipeFile, RunFolder, app, console, package
+from mm_keras.errors import DataError
 
 
 @app.command(rich_help_panel="Models")
@@ -76,8 +77,10 @@ def predict(
 @app.command(rich_help_panel="Models")
 def explain(
     run: RunFolder,
-    row: Annotated[str, typer.Option(help="The row's id, in the run's own rows.")],
-    out: Annotated[Path, typer.Option(help="An .html, .png or .json file.")],
+    out: Annotated[Path, typer.Option(help="An .html, .png or .json file; of several rows .html, .json or .csv.")],
+    row: Annotated[str | None, typer.Option(help="The row's id, in the run's own rows; several: ID,ID.")] = None,
+    gallery: Annotated[str | None, typer.Option(help="Test rows: worst, best, uncertain or random.")] = None,
+    count: Annotated[int, typer.Option(help="How many rows of a gallery.", min=1)] = 12,
     target: Annotated[str | None, typer.Option(help="Class to explain. Defaults to the predicted one.")] = None,
     task: Annotated[str | None, typer.Option(help="Task to explain. Defaults to the first.")] = None,
     method: Annotated[str, typer.Option(help="How the maps are made.")] = "integrated_gradients",
@@ -85,12 +88,18 @@ def explain(
 ):
     """Show what each input, and each part of it, contributed to one prediction."""
     mm = package()
-    layers = dict(_pair(words) for words in layer or [])
+    if (row is None) == (gallery is None):
+        raise DataError("give --row ID, or --gallery worst, best, uncertain or random.")
+    options = {"target": target, "task": task, "method": method, "layers": dict(_pair(words) for words in layer or [])}
     run = mm.load_run(run)
-    explanation = mm.explain(run, run.example(row), target=target, task=task, method=method, layers=layers)
-    explanation.save(out)
-    console.print(escape(repr(explanation)))
-    console.print(escape(str(out)))
+    if gallery is not None:
+        found = mm.gallery(run, None, gallery, count, **options)
+    elif "," in row:
+        found = mm.gallery(run, row.split(","), **options)
+    else:
+        found = mm.explain(run, run.example(row), **options)
+    console.print(escape(repr(found)))
+    _save(found, out)
 
 
 @app.command(rich_help_panel="Models")

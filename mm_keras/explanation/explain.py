@@ -64,39 +64,50 @@ def explain(
         DataError: On an unknown field, input, task, class, method or layer, and on a value that cannot be decoded or
             does not fit the model.
     """
+    return explain_subject(subject_of(run, example, inputs, layers, baselines, names), target, method, task, steps)[0]
+
+
+def explain_subject(subject, target=None, method="integrated_gradients", task=None, steps=32):
+    """Returns an `Explanation` of each example of a subject, all in one batched pass; see `explain`."""
     if steps < 1:
         raise ValueError(f"`steps` must be at least 1. Received: steps={steps}")
     attribute = METHODS[known("method", method, METHODS)]
-    subject = subject_of(run, example, inputs, layers, baselines, names)
     engine, tensors, task = subject.engine, subject.tensors, find_task(task, subject.tasks)
-    seen = engine.observe(tensors)
+    seen, own = engine.observe(tensors), engine.columns[task]
     if callable(target):
-        engine, column, name = engine.scored(target), 0, name_of(target)
+        engine, columns = engine.scored(target), [0] * len(seen.scores)
+        names = [name_of(target)] * len(columns)
     else:
-        number, name = find_target(subject.tasks[task], target, seen.scores[0, engine.columns[task]])
-        column = engine.columns[task].start + number
+        found = [find_target(subject.tasks[task], target, scores[own]) for scores in seen.scores]
+        columns, names = [own.start + number for number, _ in found], [name for _, name in found]
+    columns = np.array(columns, np.int32)
 
-    shared = contributions(engine, tensors, np.array([column], np.int32), subject.blanks)
-    attributions, start = attribute(engine, tensors, np.array([column], np.int32), steps)
-    views = {n: subject.panel(n, a[0]) for n, a in attributions.items()}
-    return Explanation(
-        task=task,
-        target=name,
-        method=method,
-        prediction=_prediction(subject.tasks[task], seen.outputs[task]),
-        value=float(shared.values[0]),
-        base_value=float(shared.base_values[0]),
-        scores=dict(zip(shared.names, shared.scores[0].tolist(), strict=True)),
-        score_errors=dict(zip(shared.names, shared.errors[0].tolist(), strict=True)),
-        interactions=pairs_of(shared.names, shared.interactions[0]),
-        interaction_errors=pairs_of(shared.names, shared.interaction_errors[0]),
-        maps={n: values for n, (values, _) in views.items()},
-        start_value=None if start is None else float(start[0]),
-        panels={n: panel for n, (_, panel) in views.items()},
-        methods=used(method, engine),
-    )
+    shared = contributions(engine, tensors, columns, subject.blanks)
+    attributions, start = attribute(engine, tensors, columns, steps)
+    predictions, methods = subject.tasks[task].decode(seen.outputs[task]), used(method, engine)
+    made = []
+    for row, name in enumerate(names):
+        views = {n: subject.panel(n, row, a[row]) for n, a in attributions.items()}
+        made.append(
+            Explanation(
+                task=task,
+                target=name,
+                method=method,
+                prediction={c: _plain(values[row]) for c, values in predictions.items()},
+                value=float(shared.values[row]),
+                base_value=float(shared.base_values[row]),
+                scores=dict(zip(shared.names, shared.scores[row].tolist(), strict=True)),
+                score_errors=dict(zip(shared.names, shared.errors[row].tolist(), strict=True)),
+                interactions=pairs_of(shared.names, shared.interactions[row]),
+                interaction_errors=pairs_of(shared.names, shared.interaction_errors[row]),
+                maps={n: values for n, (values, _) in views.items()},
+                start_value=None if start is None else float(start[row]),
+                panels={n: panel for n, (_, panel) in views.items()},
+                methods=methods,
+            )
+        )
+    return made
 
 
-def _prediction(task, outputs):
-    columns = {name: values[0] for name, values in task.decode(outputs).items()}
-    return {name: v.item() if hasattr(v, "item") else v for name, v in columns.items()}
+def _plain(value):
+    return value.item() if hasattr(value, "item") else value

@@ -1,7 +1,8 @@
-"""What is explained: an example of a run of the house, or of any Keras model. Two adapters with one face.
+"""What is explained: examples of a run of the house, or one of any Keras model. Two adapters with one face.
 
-A subject has `engine`, told what the inputs are; `tasks`; `tensors` `{input: array (1, ...)}` of the example, and
-`blanks`, the same of one that holds nothing, or `None` where that is zeros; and `panel(input, attribution)`, the map and the `Panel` for a person.
+A subject has `engine`, told what the inputs are; `tasks`; `tensors` `{input: array (rows, ...)}` of the examples;
+`blanks`, the same `(1, ...)` of one that holds nothing, or `None` where that is zeros; and
+`panel(input, row, attribution)`, the map and the `Panel` for a person.
 """
 
 import keras
@@ -19,32 +20,34 @@ from mm_keras.training.run import load_run
 
 
 class RunSubject:
-    """An example of a run.
+    """Examples of a run.
 
     Args:
         run: A `Run` or its folder.
-        example: `{field: raw value}`; an absent field is missing.
+        examples: Of `{field: raw value}`; an absent field is missing.
         layers: `{input: path}` of feature maps, or `None`.
 
     Raises:
         DataError: On an unknown field, input or layer, and on a value that cannot be decoded.
     """
 
-    def __init__(self, run, example, layers=None):
+    def __init__(self, run, examples, layers=None):
         self._run = run = load_run(run)
-        batch, (self.tensors, fine) = raw_batch(run.preprocessors, [example]), run.encode([example])
-        if bad := [n for n, ok in fine.items() if not ok[0]]:
-            raise DataError(f"the example's {', '.join(bad)} cannot be decoded, so there is nothing to explain.")
-        self._raw = {n: {f: batch[f][0] for f in p.raw_specs} for n, p in run.preprocessors.items()}
+        self._raw, (self.tensors, fine) = raw_batch(run.preprocessors, examples), run.encode(examples)
+        if bad := {n: np.flatnonzero(~ok).tolist() for n, ok in fine.items() if not ok.all()}:
+            named = ", ".join(n if len(examples) == 1 else f"{n} (of example {rows[0]})" for n, rows in bad.items())
+            raise DataError(f"the example's {named} cannot be decoded, so there is nothing to explain.")
         self.blanks = None
         self.tasks = run.tasks
         kinds = {n: p.spec.layout for n, p in run.preprocessors.items()}
         groups = {n: p.tensor.groups for n, p in run.preprocessors.items() if p.tensor.groups}
         self.engine = engine_for(run.model, run.tasks).asked(kinds, groups, layers)
 
-    def panel(self, name, attribution):
-        """Returns `(map, Panel)` of one input."""
-        return make_panel(self._run.preprocessors[name], self.tensors[name][0], attribution, self._raw[name])
+    def panel(self, name, row, attribution):
+        """Returns `(map, Panel)` of one input of one example."""
+        preprocessor = self._run.preprocessors[name]
+        raw = {f: self._raw[f][row] for f in preprocessor.raw_specs}
+        return make_panel(preprocessor, self.tensors[name][row], attribution, raw)
 
 
 class ModelSubject:
@@ -84,10 +87,10 @@ class ModelSubject:
         self.tasks = outputs_of(layout, {n: names[n] for n in layout.outputs if n in (names or {})})
         self.engine = engine_for(model, self.tasks, layout).asked(self._kinds, None, layers, self.blanks)
 
-    def panel(self, name, attribution):
-        """Returns `(map, Panel)` of one input."""
+    def panel(self, name, row, attribution):
+        """Returns `(map, Panel)` of one input of the example."""
         own = self._names.get(name)
-        return make_plain_panel(self._kinds[name], self.tensors[name][0], self.blanks[name][0], attribution, own)
+        return make_plain_panel(self._kinds[name], self.tensors[name][row], self.blanks[name][0], attribution, own)
 
 
 def subject_of(model, example, inputs, layers, baselines, names):
@@ -96,7 +99,7 @@ def subject_of(model, example, inputs, layers, baselines, names):
         return ModelSubject(model, example, inputs, layers, baselines, names)
     if inputs or baselines or names:
         raise DataError("`inputs`, `baselines` and `names` are of a Keras model; a run knows its own.")
-    return RunSubject(model, example, layers)
+    return RunSubject(model, [example], layers)
 
 
 def _layout(model):
