@@ -89,7 +89,8 @@ def test_methods_on_a_linear_picture():
         ("vector", (9,), None, 9),
         ("vector", (129,), None, 43),
         ("entity", (5, 8), None, 5),
-        ("entity", (21, 8), None, 5),
+        ("entity", (21, 8), None, 21),
+        ("entity", (21, 8), 4, 5),
         ("entity", (1, 8), None, 1),
     ],
 )
@@ -106,7 +107,7 @@ def test_windows_cover_everything(kind, shape, groups, count):
 
 
 def test_a_neighbour_goes_with_those_behind_it():
-    windows = list(windows_of("entity", (13, 2)))  # 1 + 3 + 9
+    windows = list(windows_of("entity", (13, 2), 3))  # 1 + 3 + 9
     assert [w[0].tolist() for w in windows] == [[0], [1, 4, 5, 6], [2, 7, 8, 9], [3, 10, 11, 12]]
 
 
