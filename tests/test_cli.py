@@ -103,6 +103,15 @@ def test_evaluate_predict_inspect_and_explain(fitted, digits_folder, tmp_path):
     result = runner.invoke(app, ["explain", str(folder), "--row", "d0003", "--out", str(page)])
     assert result.exit_code == 0, result.output
     assert "<html" in page.read_text(encoding="utf-8").lower()
+    layer = ["--method", "layercam", "--layer", "word=word_encoder/embedding"]
+    result = runner.invoke(app, ["explain", str(folder), "--row", "d0003", "--out", str(page), *layer])
+    assert result.exit_code == 0, result.output
+    assert "layercam" in page.read_text(encoding="utf-8")
+    for word, fault in (("word", "expected INPUT=PATH"), ("word=word_encoder/embeding", "Did you mean")):
+        layer[-1] = word
+        result = runner.invoke(app, ["explain", str(folder), "--row", "d0003", "--out", str(page), *layer])
+        assert result.exit_code != 0
+        assert fault in result.output + str(result.exception)
 
 
 def test_galleries_are_of_ids_or_of_a_choice(fitted, tmp_path):

@@ -74,7 +74,8 @@ class Engine:
         entries: `{input: path or None}`: the layer whose output stands for the input, `None` the input itself.
         closed: Names of the inputs that have no entry: ids of a model without a graph.
         kinds: `{input: layout of the recipe}`; told by `asked`, or else guessed from the shapes.
-        groups: `{input: lengths}`: numbers of a table that are one cell.
+        groups: `{input: ..}`: lengths of the cells of a table, the numbers that are one; of an entity how many
+            neighbours a place has.
         paths: Of all layers, nested ones too; none where they are not known.
         maps: `{input: where its feature map is}`, as `Layout.feature_map`, `None` where it has none.
     """
@@ -91,7 +92,8 @@ class Engine:
         self.entries, self.closed = self._layout.entries, self._layout.closed
         self.paths = tuple(self._layout.places)
         self._held = [*self._layout.steps, *(n for n in inputs if n in self.closed or self.entries[n])]
-        self.kinds, self.groups = {n: self._kind(n) for n in inputs}, {}
+        self.kinds = {n: self._kind(n) for n in inputs}
+        self.groups = {n: self._layout.neighbours(n) for n, kind in self.kinds.items() if kind == "entity"}
         self.maps = {n: self._layout.feature_map(n, kind) for n, kind in self.kinds.items()}
         self._compile()
 

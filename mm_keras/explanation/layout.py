@@ -6,7 +6,7 @@ import keras
 from keras import layers
 
 from mm_keras.encoders.folding import FoldSteps, UnfoldSteps
-from mm_keras.encoders.graph import NodeVectors
+from mm_keras.encoders.graph import Neighbourhood, NodeVectors
 from mm_keras.encoders.masking import TokenMask
 from mm_keras.encoders.missing import Presence
 from mm_keras.explanation.graph import is_functional, trace, walk
@@ -57,6 +57,11 @@ class Layout:
         """Returns the shape of an input where it enters, without the batch."""
         path = self.entries[name]
         return (self.places[path][0] if path else self.inputs[name]).shape[1:]
+
+    def neighbours(self, name):
+        """Returns how many neighbours are listed of each place of an entity; 0 where none are."""
+        lists = (v[0] for v in self.places.values() if v and isinstance(v[0].operation, Neighbourhood))
+        return next((v.operation.shape[1] for v in lists if self._origins[v] == {name}), 0)
 
     def run(self, tensors, replace):
         """Runs the model on `{input: tensor}`; returns `({output: tensor}, {path: output})`, as `trace`."""

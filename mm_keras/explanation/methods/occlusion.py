@@ -77,7 +77,8 @@ def windows_of(kind, shape, groups=None):
     Args:
         kind: What it holds, a layout of the recipe.
         shape: Of the input where it enters.
-        groups: Lengths of a table's cells. Defaults to one number each.
+        groups: Lengths of a table's cells, one number each by default; of an entity the neighbours of a place, by
+            default all of one.
     """
     if kind in PATCHES:
         sides = [_stretches(s, math.ceil(s / PATCHES[kind]), overlap=True) for s in shape[:2]]
@@ -88,7 +89,7 @@ def windows_of(kind, shape, groups=None):
     if kind == "series":
         return itertools.product(*(_stretches(s, math.ceil(s / MOST)) for s in shape[:2]))
     if kind == "entity":
-        return _relatives(shape[0])
+        return _relatives(shape[0], groups or shape[0] - 1)
     if kind == "tabular" and groups:
         ends = np.cumsum(groups)
         return ((slice(e - g, e),) for e, g in zip(ends.tolist(), groups, strict=True))
@@ -102,12 +103,9 @@ def _stretches(size, length, overlap=False):
     return [slice(min(s, max(size - length, 0)), min(s, max(size - length, 0)) + length) for s in starts]
 
 
-def _relatives(places):
-    """Yields the entity, then each neighbour with the neighbours behind it, of a tree of one hop or two."""
+def _relatives(places, width):
+    """Yields the entity, then each neighbour with its own, of a tree of one hop or two, as `Neighbourhood` has it."""
     yield (np.array([0]),)
-    width = places - 1
-    if width > 1 and (root := (math.isqrt(4 * width + 1) - 1) // 2) * (root + 1) == width:
-        for i in range(1, root + 1):  # 1 + w + w * w places; child j of place p stands at 1 + p * w + j
-            yield (np.array([i, *range(1 + i * root, 1 + (i + 1) * root)]),)
-        return
-    yield from ((np.array([i]),) for i in range(1, places))
+    for place in range(1, min(1 + width, places)):
+        behind = np.arange(1 + place * width, 1 + (1 + place) * width)
+        yield (np.array([place, *behind[behind < places]]),)
