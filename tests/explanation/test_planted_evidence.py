@@ -22,7 +22,9 @@ def planted(request, tmp_path_factory):
 @pytest.fixture(scope="module")
 def quality(planted):
     run, manifest = planted
-    return mm.explain_quality(run, methods="integrated_gradients", rows=60, truths=manifest)
+    found = mm.explain_quality(run, methods="integrated_gradients", rows=60, truths=manifest)
+    print(found)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +36,7 @@ def weighed(planted):
     carries = np.stack([table[f"{n}_evidence"].to_numpy() != "" for n in INPUTS], axis=1)
     right = found.rows["target"].to_numpy() == table["category"].to_numpy()
     assert right.mean() >= 0.95
+    print(found)
     return found, carries, right
 
 
