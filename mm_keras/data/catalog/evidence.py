@@ -28,7 +28,9 @@ RECIPE = """\
 inputs:
   photo: {kind: image, size: [32, 32], shift: 0.15, encoder: {size: tiny}}
   title: {kind: text, length: 16, vocabulary_size: 300, encoder: {kind: cnn, size: tiny}}
-  voice: {kind: audio, seconds: 0.64, sampling_rate: 8000, hop_ms: 20, num_mel_bins: 40, encoder: {size: tiny}}
+  voice:
+    {kind: audio, seconds: 0.64, sampling_rate: 8000, hop_ms: 20, num_mel_bins: 40, shift_ms: 150,
+     encoder: {size: tiny}}
   facts: {kind: tabular, numeric: [n, e, s, w, p, q], encoder: {size: tiny}}
   features: {kind: vector, prefix: feature_, encoder: {size: tiny}}
 fusion: {kind: gated, units: 32}
