@@ -22,9 +22,7 @@ def planted(request, tmp_path_factory):
 @pytest.fixture(scope="module")
 def quality(planted):
     run, manifest = planted
-    found = mm.explain_quality(run, methods="integrated_gradients", rows=60, truths=manifest)
-    print(found)
-    return found
+    return mm.explain_quality(run, methods="integrated_gradients", rows=60, truths=manifest)
 
 
 @pytest.fixture(scope="module")
@@ -36,11 +34,13 @@ def weighed(planted):
     carries = np.stack([table[f"{n}_evidence"].to_numpy() != "" for n in INPUTS], axis=1)
     right = found.rows["target"].to_numpy() == table["category"].to_numpy()
     assert right.mean() >= 0.95
-    print(found)
     return found, carries, right
 
 
 def test_maps_point_at_the_evidence_and_random_ones_do_not(quality):
+    # Measured with three trainings: pointing 1.0; mass of photo .80, .92, .92, title .99, voice .82 to .93, facts .89 to
+    # .96, features .96; of random maps .06, .15, .04, .14 and .13 at most. The mass of the photo varies most between
+    # trainings: the rest is noise all over the picture, to which residual blocks keep answering.
     for name in INPUTS:
         own, random = (quality.scores[m][name] for m in ("integrated_gradients", "random"))
         assert own["pointing"]["value"] >= 0.95, name
