@@ -39,14 +39,14 @@ def test_the_files_hold_it_where_the_manifest_says(written):
         number = planted.CLASSES.index(row["category"])
         pixels = np.asarray(Picture.open(manifest.parent / row["photo"])) / 255
         assert pixels.shape == (32, 32, 3)
-        bright = (pixels > 0.31).any(axis=2)
+        bright = (pixels > 0.16).any(axis=2)
         if where := row["photo_evidence"]:
             top, left, bottom, right = map(int, where.split())
             patch = pixels[top:bottom, left:right]
             assert patch.shape == (8, 8, 3)
             lit = np.array(planted.COLOURS[number], bool)
             assert (patch[..., lit] >= 0.59).all()
-            assert (patch[..., ~lit] <= 0.31).all()
+            assert (patch[..., ~lit] <= 0.16).all()
             bright[top:bottom, left:right] = False
         assert not bright.any()
 

@@ -38,6 +38,9 @@ def weighed(planted):
 
 
 def test_maps_point_at_the_evidence_and_random_ones_do_not(quality):
+    # Measured with three trainings: pointing 1.0; mass of photo .80, .92, .92, title .99, voice .82 to .93, facts .89
+    # to .96, features .96; of random maps .06, .15, .04, .14 and .13 at most. The mass of the photo varies most between
+    # trainings: the rest is noise all over the picture, to which residual blocks keep answering.
     for name in INPUTS:
         own, random = (quality.scores[m][name] for m in ("integrated_gradients", "random"))
         assert own["pointing"]["value"] >= 0.95, name

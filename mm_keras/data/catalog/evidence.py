@@ -18,7 +18,7 @@ WORDS = """the of a lamp river stone paper cloud wood glass street table seven o
     field garden hammer island jacket kettle ladder market needle orange pencil quilt rope saddle thread umbrella valley
     window yellow anchor basket candle drawer early fence gentle heavy iron jolly kind little morning narrow open plain
     quiet round silver tall useful warm""".split()
-SIDE, PATCH = 32, 8
+SIDE, PATCH, DARK = 32, 8, 0.15
 RATE, SECONDS, TONE_SECONDS, RAMP_SECONDS = 8000, 0.64, 0.16, 0.02
 NOISE, TONE = 1e-4, 0.01
 LOBE_HERTZ = 160  # how far a tone reaches in the spectrum of a Hann window of 25 ms, the first side lobe included
@@ -26,15 +26,17 @@ LOBE_HERTZ = 160  # how far a tone reaches in the spectrum of a Hann window of 2
 RECIPE = """\
 # The built-in planted evidence: explanations of this model can be right or wrong.
 inputs:
-  photo: {kind: image, size: [32, 32], encoder: {size: tiny}}
+  photo: {kind: image, size: [32, 32], shift: 0.15, encoder: {size: tiny}}
   title: {kind: text, length: 16, vocabulary_size: 300, encoder: {kind: cnn, size: tiny}}
-  voice: {kind: audio, seconds: 0.64, sampling_rate: 8000, hop_ms: 20, num_mel_bins: 40, encoder: {size: tiny}}
+  voice:
+    {kind: audio, seconds: 0.64, sampling_rate: 8000, hop_ms: 20, num_mel_bins: 40, shift_ms: 150,
+     encoder: {size: tiny}}
   facts: {kind: tabular, numeric: [n, e, s, w, p, q], encoder: {size: tiny}}
   features: {kind: vector, prefix: feature_, encoder: {size: tiny}}
 fusion: {kind: gated, units: 32}
 tasks:
   category: {kind: classification, classes: [north, east, south, west]}
-training: {epochs: 10, batch_size: 64, learning_rate: 0.01, modality_dropout: 0.05, patience: 10, seed: 0}
+training: {epochs: 8, batch_size: 64, learning_rate: 0.01, modality_dropout: 0.05, patience: 8, seed: 0}
 """
 
 
@@ -44,7 +46,7 @@ def make_planted(folder, seed=0, rows=3000):
     Four classes. Each input carries the evidence of the row's class with probability one half, one input at least; all
     else is noise.
 
-    - `photo`: 32x32 pixels of 0 to 0.3; the evidence is a patch of 8x8, 0.6 brighter in the class's colour;
+    - `photo`: 32x32 pixels of 0 to 0.15; the evidence is a patch of 8x8, 0.6 brighter in the class's colour;
     - `title`: 8 to 15 words of 60; the evidence is the class's name in the place of one;
     - `voice`: 0.64 s of faint white noise, 8 kHz; the evidence is a tone of 0.16 s, of the class's frequency;
     - `n`, `e`, `s`, `w`, `p`, `q`, a table: 50, with a deviation of 3; the evidence is 30 more in the class's column;
@@ -102,7 +104,7 @@ def planted_examples(count, seed):
 
 
 def _photo(rng, label):
-    pixels = rng.uniform(0, 0.3, (SIDE, SIDE, 3))
+    pixels = rng.uniform(0, DARK, (SIDE, SIDE, 3))
     y, x = rng.integers(0, SIDE - PATCH, 2)
     if label is not None:
         pixels[y : y + PATCH, x : x + PATCH] += 0.6 * np.array(COLOURS[label])

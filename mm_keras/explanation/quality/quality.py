@@ -131,7 +131,7 @@ def explain_quality(
     Args:
         run: A `Run` or its folder.
         data: Rows as `evaluate` takes them. Defaults to the run's own test rows.
-        methods: Names of `methods.METHODS`. Defaults to `QUICK`, those that ask the model a few times an example.
+        methods: Names of `methods.METHODS`. `None` takes `QUICK`, those that ask the model a few times an example.
         rows: Most rows looked at, drawn at random.
         task: Which task. Defaults to the recipe's first.
         truths: Where the evidence lies, as `quality.truths.read_truths` takes it: the path of a CSV or a DataFrame.
