@@ -56,7 +56,7 @@ def digits_run(folder):
 
 def one_input(run, example, name):
     """Returns `(ours, theirs)`: functions that find the gradient and Grad-CAM of one input of an example."""
-    engine = (subject := RunSubject(run, example)).engine
+    engine = (subject := RunSubject(run, [example])).engine
     seen, column = engine.observe(subject.tensors), np.zeros(1, np.int32)
     given = seen.entries, seen.held, column
     ours = {"gradient": lambda: engine.differentiate(*given), "gradcam": lambda: engine.differentiate_maps(*given)}
@@ -78,7 +78,7 @@ def main():
         run = digits_run(Path(folder))
         rows = run.rows("test")
         example = rows.example(0)
-        subject = RunSubject(run, example)
+        subject = RunSubject(run, [example])
         engine, seen = subject.engine, subject.engine.observe(subject.tensors)
         many = [{k: np.repeat(v, STEPS, axis=0) for k, v in tree.items()} for tree in (seen.entries, seen.held)]
         if STEPS > CHUNK_ROWS:

@@ -19,6 +19,19 @@ from mm_keras.registry import nearest
 from mm_keras.training.run import load_run
 
 
+def run_engine(run, model=None, layers=None):
+    """Returns the `Engine` of a run, told what its inputs are.
+
+    Args:
+        run: A `Run`.
+        model: Another model of the same network. Defaults to the run's.
+        layers: `{input: path}` of feature maps, or `None`.
+    """
+    kinds = {n: p.spec.layout for n, p in run.preprocessors.items()}
+    groups = {n: p.tensor.groups for n, p in run.preprocessors.items() if p.tensor.groups}
+    return engine_for(run.model if model is None else model, run.tasks).asked(kinds, groups, layers)
+
+
 class RunSubject:
     """Examples of a run.
 
@@ -39,9 +52,7 @@ class RunSubject:
             raise DataError(f"the example's {named} cannot be decoded, so there is nothing to explain.")
         self.blanks = None
         self.tasks = run.tasks
-        kinds = {n: p.spec.layout for n, p in run.preprocessors.items()}
-        groups = {n: p.tensor.groups for n, p in run.preprocessors.items() if p.tensor.groups}
-        self.engine = engine_for(run.model, run.tasks).asked(kinds, groups, layers)
+        self.engine = run_engine(run, layers=layers)
 
     def panel(self, name, row, attribution):
         """Returns `(map, Panel)` of one input of one example."""

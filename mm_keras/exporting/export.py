@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mm_keras.errors import ExportError
+from mm_keras.explanation.subjects import run_engine
 from mm_keras.exporting.bundle import Bundle, new_version
 from mm_keras.exporting.checks import format_table, summarise
 from mm_keras.exporting.litert.conversion import Conversion, check_kinds, start_runtime
@@ -17,7 +18,6 @@ from mm_keras.exporting.papers import write_papers
 from mm_keras.exporting.parity import input_subsets, reference_outputs
 from mm_keras.exporting.proof import Evidence, SavedModelProof, device_checks, litert_checks, precision_checks
 from mm_keras.exporting.sample import calibration_tensors, draw_sample
-from mm_keras.exporting.served.explained import explaining_engine
 from mm_keras.exporting.served.saved_model import float32_model, save_saved_model
 from mm_keras.exporting.served.settings import BATCH_SIZES, write_serving
 from mm_keras.exporting.served.warmup import write_warmup
@@ -94,7 +94,7 @@ def export(
         )
         model = float32_model(run) if run.recipe.training.precision != "float32" else run.model
         if explain:
-            evidence = replace(evidence, explaining=explaining_engine(run, model))
+            evidence = replace(evidence, explaining=run_engine(run, model))
         name = Path(out).resolve().name
         checks, details = _write_and_prove(run, model, folder, name, kinds, onnx, evidence, int8_max_drop, say)
         summary = summarise(checks)

@@ -40,7 +40,7 @@ def test_the_maps_of_every_encoder_add_up(encoders, tmp_path):
 
     # Pictures of 16 x 16, 8 pieces and 25 frames of 16 bands: where the last feature map has its places.
     grids = {"vit": (4, 4), "convnext": (4, 4), "transformer": (4, 1), "conv_gru": (7, 4)}
-    maps = RunSubject(run, {f: example[f] for f in fields}).engine.maps
+    maps = RunSubject(run, [{f: example[f] for f in fields}]).engine.maps
     assert maps.get("facts") is None
     for name in ("photo", "voice"):
         if name in encoders:

@@ -112,7 +112,7 @@ def test_a_neighbour_goes_with_those_behind_it():
 
 
 def parts_of(run, example):
-    subject = RunSubject(run, example)
+    subject = RunSubject(run, [example])
     seen = subject.engine.observe(subject.tensors)
     return subject.engine, seen.entries, seen.held
 

@@ -54,7 +54,7 @@ def test_a_strip_by_hand():
 
 
 def test_maps_of_moving_things_unfold_their_steps(moving_run, example):
-    engine = (subject := RunSubject(moving_run, example)).engine
+    engine = (subject := RunSubject(moving_run, [example])).engine
     seen = engine.observe(subject.tensors)
     found = engine.differentiate_maps(seen.entries, seen.held, np.zeros(1, np.int32))
     assert {n: f.shape[:-1] for n, (f, _) in found.items()} == {

@@ -18,13 +18,12 @@ EXAMPLES = {"activation_maximisation": 3, "scorecam": 4}
 
 def maps_of(run, method, examples, labels):
     """Returns `[{input: map}]` of the inputs that the method itself applies to."""
-    subjects = [RunSubject(run, e) for e in examples]
-    engine = subjects[0].engine
-    tensors = {n: np.concatenate([s.tensors[n] for s in subjects]) for n in INPUTS}
+    subject = RunSubject(run, examples)
+    engine, tensors = subject.engine, subject.tensors
     column = (engine.columns["category"].start + labels).astype(np.int32)
     made, _ = METHODS[method](engine, tensors, column, STEPS)
     names = [n for n, m in used(method, engine).items() if m == method]
-    return [{n: s.panel(n, made[n][i])[0] for n in names} for i, s in enumerate(subjects)]
+    return [{n: subject.panel(n, i, made[n][i])[0] for n in names} for i in range(len(examples))]
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +35,9 @@ def found(tmp_path_factory):
     trained = {m: maps_of(run, m, examples[:c], labels[:c]) for m, c in counts.items()}
     masks = []
     for example, place, maps in zip(examples, places, trained["integrated_gradients"], strict=True):
-        subject = RunSubject(run, example)
+        subject = RunSubject(run, [example])
         seen = subject.engine.observe(subject.tensors).entries
-        masks.append(truths(place, maps, {n: subject.panel(n, v[0])[1] for n, v in seen.items()}))
+        masks.append(truths(place, maps, {n: subject.panel(n, 0, v[0])[1] for n, v in seen.items()}))
     keras.utils.set_random_seed(5)
     run.model.set_weights(build_model(run.recipe, run.tensors, run.tasks).get_weights())
     return {m: (trained[m], maps_of(run, m, examples[:c], labels[:c])) for m, c in counts.items()}, masks
@@ -68,5 +67,6 @@ def test_maps_point_at_the_evidence(found, method):
     for values, mask in zip(maps[method][0], masks, strict=False):
         for n in values.keys() & mask.keys() - ({"title"} if is_map else set()):
             hits[n].append(mask[n].flat[values[n].argmax()])
-    # Measured: 1.0 for integrated gradients, .83 to 1.0 for all others.
+    # Measured by input: 1.0 for integrated gradients; .8 to 1.0 for the others, but .33 for the photo's gradient and
+    # .60 for gradient x input of the title.
     assert np.mean([np.mean(h) for h in hits.values() if h]) >= (0.95 if method == "integrated_gradients" else 0.7)

@@ -9,8 +9,9 @@ from conftest import five_input_examples
 from served_rows import ListRows
 
 import mm_keras as mm
+from mm_keras.explanation.subjects import run_engine
 from mm_keras.exporting.sample import encode_raw
-from mm_keras.exporting.served.explained import explained_outputs, explaining_engine, reference_maps
+from mm_keras.exporting.served.explained import explained_outputs, reference_maps
 from mm_keras.exporting.server.predictor import Predictor
 from mm_keras.preprocessing.raw import raw_batch
 
@@ -23,7 +24,7 @@ def raw(five_input_run):
 
 def test_the_graph_gives_what_the_methods_give(five_input_run, raw):
     tensors, _ = encode_raw(five_input_run, raw)
-    engine = explaining_engine(five_input_run, five_input_run.model)
+    engine = run_engine(five_input_run, five_input_run.model)
     served = tf.function(lambda given: explained_outputs(five_input_run, engine, given)[1], autograph=False)(tensors)
     for name, wanted in reference_maps(five_input_run, engine, tensors).items():
         scale = np.abs(wanted).max()

@@ -13,8 +13,8 @@ from mm_keras.errors import DataError
 from mm_keras.evaluation.evaluate import rows_to_score
 from mm_keras.evaluation.metrics import with_intervals
 from mm_keras.explanation.coalitions import Contributions, pairs_of, picked, share_values
-from mm_keras.explanation.engine import engine_for
 from mm_keras.explanation.explanation import nested
+from mm_keras.explanation.subjects import run_engine
 from mm_keras.registry import nearest
 from mm_keras.training.run import load_run
 
@@ -141,7 +141,7 @@ def importance(run, data=None, task=None, seed=0):
     name = next(iter(run.tasks)) if task is None else task
     if name not in run.tasks:
         raise DataError(f"unknown task {name!r}.{nearest(name, run.tasks)} Known: {list(run.tasks)}")
-    task, engine = run.tasks[name], engine_for(run.model, run.tasks)
+    task, engine = run.tasks[name], run_engine(run)
     ids, scored, measured, targets = [], [], [], []
     for tensors, own_ids, labels in _batches(run, data, name):
         target, found = _shared(engine, engine.columns[name], tensors, labels, task)

@@ -10,13 +10,13 @@ import pandas as pd
 from mm_keras.errors import DataError
 from mm_keras.evaluation.evaluate import rows_to_score
 from mm_keras.evaluation.metrics import with_intervals
-from mm_keras.explanation.engine import Engine, engine_for
 from mm_keras.explanation.methods import METHODS
 from mm_keras.explanation.panels import make_panel
 from mm_keras.explanation.quality import measures
 from mm_keras.explanation.quality.randomised import STAGES, randomised
 from mm_keras.explanation.quality.truths import read_truths, truth_mask
 from mm_keras.explanation.quality.units import Units, values_without
+from mm_keras.explanation.subjects import run_engine
 from mm_keras.preprocessing.raw import raw_batch
 from mm_keras.registry import nearest
 from mm_keras.training.run import load_run
@@ -154,9 +154,9 @@ def explain_quality(
     rng = np.random.default_rng(seed)
     if len(data) > rows:
         data = data.take(np.sort(rng.choice(len(data), rows, replace=False)))
-    engine, others = engine_for(run.model, run.tasks), {}
+    engine, others = run_engine(run), {}
     if randomise:
-        others = {stage: Engine(randomised(run.model, stage, seed), run.tasks) for stage in STAGES}
+        others = {stage: run_engine(run, randomised(run.model, stage, seed)) for stage in STAGES}
     bench = _Bench(run, task, engine, others, truths, steps, rng)
     for start in range(0, len(data), BLOCK_ROWS):
         bench.measure(data.take(np.arange(start, min(start + BLOCK_ROWS, len(data)))), methods)

@@ -3,16 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
-from mm_keras.explanation.engine import engine_for
 from mm_keras.explanation.in_graph import added_up, explained
 from mm_keras.explanation.methods import METHODS
-
-
-def explaining_engine(run, model):
-    """Returns the `Engine` of a run's network, told what its inputs are."""
-    kinds = {n: p.spec.layout for n, p in run.preprocessors.items()}
-    groups = {n: p.tensor.groups for n, p in run.preprocessors.items() if p.tensor.groups}
-    return engine_for(model, run.tasks).asked(kinds, groups)
 
 
 def explained_outputs(run, engine, tensors):

@@ -3,10 +3,11 @@
 import keras
 import tensorflow as tf
 
+from mm_keras.explanation.subjects import run_engine
 from mm_keras.exporting.litert.device import device_specs, from_device
 from mm_keras.exporting.quiet import quiet
 from mm_keras.exporting.served.canonical import make_canonical
-from mm_keras.exporting.served.explained import explained_outputs, explaining_engine
+from mm_keras.exporting.served.explained import explained_outputs
 from mm_keras.fusion import fusion_level
 from mm_keras.model import build_model
 from mm_keras.preprocessing.raw import error_text, preprocess, raw_specs
@@ -65,7 +66,7 @@ def save_saved_model(path, run, model, explain=False):
 
     def serve_explained(**raw):
         tensors, error = prepare(raw)
-        predictions, maps = explained_outputs(run, explaining_engine(run, model), tensors)
+        predictions, maps = explained_outputs(run, run_engine(run, model), tensors)
         return {**outputs(predictions, tensors), **maps, "error": error}
 
     specs = {n: tf.TensorSpec([None, *t.shape], t.dtype, name=n) for n, t in run.tensors.items()}
