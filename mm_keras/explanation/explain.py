@@ -104,6 +104,7 @@ def explain_subject(subject, target=None, method="integrated_gradients", task=No
                 start_value=None if start is None else float(start[row]),
                 panels={n: panel for n, (_, panel) in views.items()},
                 methods=methods,
+                is_logit=bool(engine.is_chance(columns[row])),
             )
         )
     return made

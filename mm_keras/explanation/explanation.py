@@ -36,6 +36,7 @@ class Explanation:
         interactions: `{(a, b): what two inputs add together}` beyond what each adds alone, averaged over who else is
             present; names sorted. Positive: each makes the other worth more. Negative: they say the same.
         interaction_errors: `{(a, b): standard error}`; 0 where the scores are exact.
+        is_logit: Whether the numbers are logits; else they are in the output's own unit.
     """
 
     task: str
@@ -52,6 +53,7 @@ class Explanation:
     methods: dict = field(default_factory=dict)
     interactions: dict = field(default_factory=dict)
     interaction_errors: dict = field(default_factory=dict)
+    is_logit: bool = True
 
     @property
     def shares(self):
@@ -81,6 +83,13 @@ class Explanation:
         totals, difference = list(self.totals.values()), self.value - self.start_value
         scale = max(abs(difference), sum(abs(t) for t in totals))
         return abs(sum(totals) - difference) / scale if scale else 0.0
+
+    @property
+    def is_signed(self):
+        """Whether the maps tell which way, not only how much."""
+        from mm_keras.explanation.methods import UNSIGNED
+
+        return self.method not in UNSIGNED
 
     @property
     def method_words(self):
