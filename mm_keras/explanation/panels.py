@@ -24,29 +24,29 @@ class Panel:
         drawn: What the preprocessor's `draw` returns: uint8 `(height, width, 3 or 4)`, of views and videos
             `(pictures, height, width, 3 or 4)`, WordPieces, log-mel `(mels, frames)`, `{field: value}`, a float array
             in the features' units, of a sequence `(steps, features)`, or an entity's name.
-        original: A picture as it came, uint8 `(height, width, 3 or 4)`, its longer side at most `MOST_PIXELS`.
-        place: `(rows, columns)`, slices: where the original lies in what was drawn, which may have borders.
         names: Of the parts that have one: WordPieces, characters, fields, features or entities.
-        spelling: How the WordPieces of a text were written; `##` before what stands right behind the one before.
         is_spelt: Whether the names are the characters of a text as it was written, white space too.
         shown: Text of the parts' values in their own units, for tables and vectors; of entities, the relation.
         seconds: Length of a sound, as the model hears it.
         hertz: Middle of each mel band, of a sound.
         sound: WAV bytes of what the model heard: mono, resampled, cut or padded.
+        original: A picture as it came, uint8 `(height, width, 3 or 4)`, its longer side at most `MOST_PIXELS`.
+        place: `(rows, columns)`, slices: where the original lies in what was drawn, which may have borders.
+        spelling: How the WordPieces of a text were written; `##` before what stands right behind the one before.
     """
 
     kind: str
     missing: bool
     drawn: object
-    original: np.ndarray | None = None
-    place: tuple[slice, slice] = (slice(None), slice(None))
     names: tuple[str, ...] = ()
-    spelling: tuple[str, ...] = ()
     is_spelt: bool = False
     shown: tuple[str, ...] = ()
     seconds: float = 0.0
     hertz: tuple[float, ...] = ()
     sound: bytes = b""
+    original: np.ndarray | None = None
+    place: tuple[slice, slice] = (slice(None), slice(None))
+    spelling: tuple[str, ...] = ()
 
 
 def _image(preprocessor, tensor, attribution, raw):

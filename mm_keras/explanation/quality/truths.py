@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from mm_keras.errors import DataError
-from mm_keras.explanation.words import join_parts
+from mm_keras.explanation.words import join_characters, join_pieces
 
 SUFFIX = "_evidence"
 
@@ -71,7 +71,8 @@ def _image(text, mask, panel):
 
 
 def _text(text, mask, panel):
-    for word in join_parts(panel):
+    # Pieces, not what was written: there a word keeps its comma.
+    for word in join_characters(panel.names) if panel.is_spelt else join_pieces(panel.names):
         if "".join(piece for _, piece in word).strip().casefold() == text.casefold():
             mask[[number for number, _ in word]] = True
 
