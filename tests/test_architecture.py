@@ -19,7 +19,8 @@ ROWS = [
     {"model"},
     {"training"},
     {"evaluation"},
-    {"explanation", "exporting"},
+    {"explanation"},
+    {"exporting"},  # a served model may say why
     {"reporting"},
     {"doctor"},
     {"cli"},

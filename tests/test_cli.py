@@ -16,7 +16,7 @@ from mm_keras.recipe import load_recipe
 
 MAIN = [sys.executable, "-c", "from mm_keras.cli import main; main()"]
 COMMANDS = ["demo", "fit", "preview", "extract", "evaluate", "predict", "explain", "export", "ingest", "inspect"]
-COMMANDS += ["link", "doctor", "verify", "bench", "serve"]
+COMMANDS += ["link", "doctor", "verify", "bench", "serve", "importance", "explain-quality"]
 
 
 def call(*arguments):
@@ -103,6 +103,42 @@ def test_evaluate_predict_inspect_and_explain(fitted, digits_folder, tmp_path):
     result = runner.invoke(app, ["explain", str(folder), "--row", "d0003", "--out", str(page)])
     assert result.exit_code == 0, result.output
     assert "<html" in page.read_text(encoding="utf-8").lower()
+    layer = ["--method", "layercam", "--layer", "word=word_encoder/embedding"]
+    result = runner.invoke(app, ["explain", str(folder), "--row", "d0003", "--out", str(page), *layer])
+    assert result.exit_code == 0, result.output
+    assert "layercam" in page.read_text(encoding="utf-8")
+    for word, fault in (("word", "expected INPUT=PATH"), ("word=word_encoder/embeding", "Did you mean")):
+        layer[-1] = word
+        result = runner.invoke(app, ["explain", str(folder), "--row", "d0003", "--out", str(page), *layer])
+        assert result.exit_code != 0
+        assert fault in result.output + str(result.exception)
+
+
+def test_galleries_are_of_ids_or_of_a_choice(fitted, tmp_path):
+    folder, page, table, runner = str(fitted[1]), tmp_path / "g.html", tmp_path / "g.csv", CliRunner()
+    result = runner.invoke(app, ["explain", folder, "--row", "d0003,d0004", "--out", str(page)])
+    assert result.exit_code == 0, result.output
+    assert page.read_text().count("<article") == 2
+    result = runner.invoke(app, ["explain", folder, "--gallery", "worst", "--count", "3", "--out", str(table)])
+    assert result.exit_code == 0, result.output
+    assert len(table.read_text().splitlines()) == 4
+
+
+def test_importance_and_explain_quality(fitted, tmp_path):
+    runner, folder = CliRunner(), str(fitted[1])
+    result = runner.invoke(app, ["importance", folder, "--out", str(tmp_path / "importance.json")])
+    assert result.exit_code == 0, result.output
+    assert "digit: 40 rows" in result.output
+    found = json.loads((tmp_path / "importance.json").read_text())
+    assert set(found["inputs"]) == {"word", "card"}
+    share = found["inputs"]["word"]["share"]
+    assert "{value:.3g} [{low:.3g}, {high:.3g}]".format(**share) in result.output
+
+    out = tmp_path / "quality.csv"
+    arguments = ["explain-quality", folder, "--method", "integrated_gradients", "--rows", "4", "--out", str(out)]
+    result = runner.invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert set(pd.read_csv(out)["method"]) == {"integrated_gradients", "random"}
 
 
 def test_preview_and_extract(fitted, recipe_file, digits_folder, tmp_path):

@@ -50,13 +50,20 @@ def test_every_encoder_and_fusion_is_named():
         assert f"`{name}`" in README, name
 
 
+def test_every_method_of_explanation_is_named():
+    from mm_keras.explanation.methods import METHODS
+
+    for name in METHODS:
+        assert f"`{name}`" in README, name
+
+
 def test_the_commands_exist():
     from typer.main import get_command
 
     from mm_keras.cli import app
 
     known = set(get_command(app).commands)
-    named = set(re.findall(r"^mm-keras (\w+)", "\n".join(blocks("bash")), re.MULTILINE))
+    named = set(re.findall(r"^mm-keras ([\w-]+)", "\n".join(blocks("bash")), re.MULTILINE))
     assert named
     assert named <= known
     targets = set(re.findall(r"^(\w[\w-]*):", (HOME / "Makefile").read_text(), re.MULTILINE))

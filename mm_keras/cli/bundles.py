@@ -18,10 +18,11 @@ def export(
     litert: Annotated[list[str], typer.Option(help="LiteRT variants.")] = ["float32", "int8"],  # noqa: B006 (typer's form)
     int8_max_drop: Annotated[float, typer.Option(help="Accuracy that int8 may lose.")] = 0.01,
     onnx: Annotated[bool, typer.Option(help="Write an ONNX file too.")] = False,
+    explain: Annotated[bool, typer.Option(help="Add a signature that says why.")] = False,
 ):
     """Export to TF Serving and LiteRT, proven equal to the trained model."""
     mm = package()
-    bundle = mm.export(run, out, litert=tuple(litert), int8_max_drop=int8_max_drop, onnx=onnx)
+    bundle = mm.export(run, out, litert=tuple(litert), int8_max_drop=int8_max_drop, onnx=onnx, explain=explain)
     typer.echo(bundle.table())
     console.print(escape(str(bundle.path)))
 

@@ -1,30 +1,43 @@
 """Values and gradients of a model, compiled once and kept on the model."""
 
-import re
+import copy
+import warnings
+from collections import OrderedDict
 from typing import NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
+from keras import layers
 
-from mm_keras.encoders.graph import NodeVectors
-from mm_keras.encoders.masking import TokenMask
-from mm_keras.encoders.missing import Presence
-from mm_keras.explanation.graph import layers_by_path, trace
+from mm_keras.errors import DataError
+from mm_keras.explanation.graph import mask_of, with_mask
+from mm_keras.explanation.layout import PLACES, Layout
+from mm_keras.registry import nearest
 
 # Rows run at once: enough to fill two cores, and 64 pictures of 224 x 224 with their activations fit in memory.
 CHUNK_ROWS = 64
-# Where ids become vectors that can be moved.
-ENTRIES = (keras.layers.Embedding, NodeVectors)
+# Functions of the outputs whose compiled gradients are kept; each more would hold its graph for ever.
+MOST_SCORES = 4
 
 
-def engine_for(model, tasks):
-    """Returns the model's `Engine`, built at the first call and kept on the model object."""
-    # A weak dictionary would not do: the compiled functions hold the model, so an entry would never die.
-    engine = vars(model).get("_explanation_engine")
-    if engine is None:
-        engine = model._explanation_engine = Engine(model, tasks)
-    return engine
+def engine_for(model, tasks, layout=None):
+    """Returns the model's `Engine`, built at the first call and kept on the model object.
+
+    Args:
+        model: A `keras.Model`.
+        tasks: `{task: task}`, as `Engine` takes them.
+        layout: As `Engine` takes it.
+    """
+    # A weak dictionary would not do: the compiled functions hold the model, so an entry would never die. Keras would
+    # track what is set as an attribute.
+    engines = vars(model).setdefault("_explanation_engines", {})
+    key = tuple((n, type(task)) for n, task in tasks.items())
+    if layout is not None:
+        key += tuple((n, v.shape, v.dtype) for n, v in layout.inputs.items())
+    if key not in engines:
+        engines[key] = Engine(model, tasks, layout)
+    return engines[key]
 
 
 class Observation(NamedTuple):
@@ -47,39 +60,106 @@ class Engine:
     """The model as explanations see it: float tensors in, one number for each class or task out.
 
     A float input is moved along a path as it is; a text enters at the output of its `Embedding`, an entity at that of
-    its `NodeVectors`. What jumps is held: ids, and the outputs of `Presence` and `TokenMask`, which are steps and have
-    no slope.
+    its `NodeVectors`. What jumps is held: ids, the outputs of `Presence` and `TokenMask`, and the mask of a
+    `keras.layers.Masking`, which are steps and have no slope.
 
     Args:
-        model: A functional `keras.Model`, as `build_model` returns it.
-        tasks: `{task: task}`.
+        model: A `keras.Model`.
+        tasks: `{task: task}`: what `tasks.build_task` makes, or `outputs.Output`s of another model.
+        layout: A `Layout` or `ClosedLayout`. Defaults to the `Layout` of the model.
 
     Attributes:
         columns: `{task: slice}`: where a task's numbers stand among the outputs: logits of a classification, the value
             in the column's unit of a regression.
         entries: `{input: path or None}`: the layer whose output stands for the input, `None` the input itself.
+        closed: Names of the inputs that have no entry: ids of a model without a graph.
+        kinds: `{input: layout of the recipe}`; told by `asked`, or else guessed from the shapes.
+        groups: `{input: ..}`: lengths of the cells of a table, the numbers that are one; of an entity how many
+            neighbours a place has.
+        paths: Of all layers, nested ones too; none where they are not known.
+        maps: `{input: where its feature map is}`, as `Layout.feature_map`, `None` where it has none.
     """
 
-    def __init__(self, model, tasks):
-        self._model, self._tasks = model, dict(tasks)
-        layers = layers_by_path(model)
-        inputs = dict(model.input)
-        self.columns, at = {}, 0
+    def __init__(self, model, tasks, layout=None):
+        self._layout, self._tasks, self._score = layout or Layout(model), dict(tasks), None
+        self._scored, self.probes, self._blanks, self.columns, at = OrderedDict(), {}, None, {}, 0
+        inputs = self._layout.inputs
         for task in self._tasks:
-            width = model.output[task].shape[-1]
+            width = int(np.prod([s or 1 for s in self._layout.outputs[task].shape[1:]]))
             self.columns[task], at = slice(at, at + width), at + width
-        self.entries = {n: None if _is_float(t) else _embedding_path(n, layers) for n, t in inputs.items()}
-        steps = {p: layer.output for p, layer in layers.items() if isinstance(layer, Presence | TokenMask)}
-        steps |= {n: inputs[n] for n, path in self.entries.items() if path}
-        self._held = list(steps)
-        moving = {n: layers[path].output if path else inputs[n] for n, path in self.entries.items()}
+        # Of each column: the number of its softmax, 0 of a sigmoid, -1 of a number.
+        self._chances = np.concatenate([_chances(t, self.columns[n], i) for i, (n, t) in enumerate(tasks.items(), 1)])
+        self.entries, self.closed = self._layout.entries, self._layout.closed
+        self.paths = tuple(self._layout.places)
+        self._held = [*self._layout.steps, *(n for n in inputs if n in self.closed or self.entries[n])]
+        self.kinds = {n: self._kind(n) for n in inputs}
+        self.groups = {n: self._layout.neighbours(n) for n, kind in self.kinds.items() if kind == "entity"}
+        self.maps = {n: self._layout.feature_map(n, kind) for n, kind in self.kinds.items()}
+        self._compile()
 
-        def compiled(function, *specs):
-            return tf.function(function, input_signature=specs, autograph=False)
+    def _compile(self):
+        inputs, specs = self._layout.inputs, {}
+        for path, layer in self._layout.steps.items():
+            value = self._layout.places[path][0]
+            is_mask = isinstance(layer, layers.Masking)
+            specs[path] = _spec(value.shape[:-1] if is_mask else value.shape, "bool" if is_mask else value.dtype)
+        specs |= {n: _spec(inputs[n].shape, inputs[n].dtype) for n in self._held if n in inputs}
+        moving = {n: _spec((None, *self._layout.entry_shape(n)), "float32") for n in self.entries}
+        self.signature = moving, specs, tf.TensorSpec([None], tf.int32)
+        self._mapped, self.coalition_functions = {}, {}  # the second is what `coalitions` compiles
+        self._observe = _compiled(self.observed, {n: _spec(v.shape, v.dtype) for n, v in inputs.items()})
+        self._evaluate = _compiled(self.value, *self.signature)
+        self._differentiate = _compiled(self._differentiated, *self.signature)
 
-        held, column = _specs(steps), tf.TensorSpec([None], tf.int32)
-        self._observe = compiled(self._observed, _specs(inputs))
-        self._differentiate = compiled(self._differentiated, _specs(moving, "float32"), held, column)
+    def asked(self, kinds=None, groups=None, feature_maps=None, blanks=None):
+        """Returns the same engine, compiled functions and all, told what its inputs are.
+
+        Args:
+            kinds: `{input: layout of the recipe}`, of some.
+            groups: `{input: lengths of its cells}`, of some tables.
+            feature_maps: `{input: path}`: layers whose output is the feature map, in place of those found.
+            blanks: `{input: array (1, ...)}`, what stands for nothing, as the model takes it. Defaults to zeros where
+                the inputs enter.
+
+        Raises:
+            DataError: On an unknown input or path, and on a layer that holds no feature map of the input.
+        """
+        told = copy.copy(self)
+        told.kinds, told.groups = self.kinds | (kinds or {}), self.groups | (groups or {})
+        told.maps = {n: self._layout.feature_map(n, kind) for n, kind in told.kinds.items()}
+        for name, path in (feature_maps or {}).items():
+            told.maps[name] = self._chosen(name, path, told.kinds)
+        told._blanks = None if blanks is None else (blanks, self.observe(blanks).entries)
+        return told
+
+    def scored(self, score):
+        """Returns an engine of one column, a function of the outputs.
+
+        Args:
+            score: `{task: tensor (rows, ...)}` to a tensor `(rows,)`, made of `keras.ops` or TensorFlow. The tensors
+                are what explanations read: logits where a task has classes, else the model's own output.
+        """
+        if score not in self._scored:
+            engine = copy.copy(self)
+            engine._score, engine.probes, engine.columns = score, {}, {n: slice(0, 1) for n in self.columns}
+            engine._compile()
+            self._scored[score] = engine
+            while len(self._scored) > MOST_SCORES:
+                self._scored.popitem(last=False)
+        told = copy.copy(self._scored[score])
+        told.kinds, told.groups, told.maps, told._blanks = self.kinds, self.groups, self.maps, self._blanks
+        return told
+
+    def blank(self, entries):
+        """Returns what stands for nothing where the inputs enter, like `entries`."""
+        if self._blanks is None:
+            return {n: np.zeros_like(v) for n, v in entries.items()}
+        return {n: np.broadcast_to(self._blanks[1][n], v.shape).astype(v.dtype) for n, v in entries.items()}
+
+    def present(self, name, tensor):
+        """Returns bool `(rows,)`: whether an input, as the model takes it, holds anything; if not, its map is zero."""
+        blank = 0 if self._blanks is None else self._blanks[0][name]
+        return np.any((tensor != blank).reshape(len(tensor), -1), axis=1)
 
     def scores(self, tensors):
         """Returns the outputs of every task, float32 `(rows, columns)`, of a batch `{input: array}`."""
@@ -94,7 +174,11 @@ class Engine:
         Returns:
             An `Observation`.
         """
-        return _in_chunks(self._observe, len(next(iter(tensors.values()))), {n: tensors[n] for n in self.entries})
+        return _in_chunks(self._observe, len(next(iter(tensors.values()))), {n: tensors[n] for n in self.kinds})
+
+    def evaluate(self, entries, held, column):
+        """Returns one output of each row, float32 `(rows,)`; the arguments are those of `differentiate`."""
+        return _in_chunks(self._evaluate, len(column), entries, held, column)
 
     def differentiate(self, entries, held, column):
         """Returns one output of each row, and its gradient.
@@ -109,44 +193,210 @@ class Engine:
         """
         return _in_chunks(self._differentiate, len(column), entries, held, column)
 
-    def _observed(self, tensors):
-        outputs, taps = trace(self._model, tensors, {})
+    def differentiate_maps(self, entries, held, column):
+        """Returns the feature maps of each row, and the gradient of one output by them.
+
+        Args:
+            entries: As of `differentiate`.
+            held: As of `differentiate`.
+            column: As of `differentiate`.
+
+        Returns:
+            `{input: (map, gradient)}`, both float32 `(rows, *places, channels)`, of the inputs that have a map; a
+            video's places are `(frames, height, width)`.
+        """
+        places = tuple((n, place) for n, place in self.maps.items() if place)
+        if places not in self._mapped:
+            self._mapped[places] = _compiled(lambda *given: self._by_maps(places, *given), *self.signature)
+        return _in_chunks(self._mapped[places], len(column), entries, held, column)
+
+    def is_chance(self, column):
+        """Whether an output is the logit of a probability."""
+        return self._score is None and self._chances[column] >= 0
+
+    def channels(self, place):
+        """Returns how many channels a feature map has."""
+        return self._layout.places[place[0]][place[1]].shape[-1]
+
+    def value(self, entries, held, column, inside=None, with_odds=False):
+        """Returns one output of each row, a tensor `(rows,)`; called while a graph is traced.
+
+        Args:
+            entries: As of `differentiate`, tensors.
+            held: As of `differentiate`, tensors.
+            column: As of `differentiate`, a tensor.
+            inside: `{path: function(layer, *args) -> output}` that runs in place of layers.
+            with_odds: Whether to return its log odds beside it, against the other classes of its task, where it is the
+                logit of a probability; else itself again.
+        """
+        replace = {}
+        for path, layer in self._layout.steps.items():
+            is_mask = isinstance(layer, layers.Masking)
+            replace[path] = _masking(held[path]) if is_mask else held[path]
+        replace |= {path: entries[n] for n, path in self.entries.items() if path} | (inside or {})
+        fed = {n: held[n] if n in held else tf.cast(entries[n], v.dtype) for n, v in self._layout.inputs.items()}
+        scores = self.run(fed, replace)[0]
+        values = tf.gather(scores, column, axis=1, batch_dims=1)
+        if not with_odds:
+            return values
+        if self._score is not None:
+            return values, values
+        chances = tf.constant(self._chances)
+        own = tf.gather(chances, column)[:, None]
+        is_rival = (own > 0) & (chances == own) & (tf.range(len(self._chances)) != column[:, None])
+        rivals = tf.reduce_logsumexp(tf.where(is_rival, scores, tf.float32.min), axis=1)
+        return values, tf.where(tf.reduce_any(is_rival, axis=1), values - rivals, values)
+
+    def observed(self, tensors):
+        """As `observe`, of tensors; called while a graph is traced."""
+        scores, outputs, taps = self.run(tensors, {})
         entries = {n: tf.cast(taps[path] if path else tensors[n], tf.float32) for n, path in self.entries.items()}
-        held = {p: tensors[p] if p in tensors else taps[p] for p in self._held}
-        return Observation(self._outputs(outputs, taps), outputs, entries, held)
+        held = {p: tensors[p] for p in self._held if p in tensors}
+        for path, layer in self._layout.steps.items():
+            held[path] = mask_of(taps[path]) if isinstance(layer, layers.Masking) else taps[path]
+        return Observation(scores, {n: outputs[n] for n in self._tasks}, entries, held)
 
     def _differentiated(self, entries, held, column):
         with tf.GradientTape() as tape:
             tape.watch(entries)
-            replace = {p: v for p, v in held.items() if p not in self.entries}
-            replace |= {path: entries[n] for n, path in self.entries.items() if path}
-            fed = {n: held[n] if path else entries[n] for n, path in self.entries.items()}
-            values = tf.gather(self._outputs(*trace(self._model, fed, replace)), column, axis=1, batch_dims=1)
+            values = self.value(entries, held, column)
         return values, tape.gradient(values, entries, unconnected_gradients="zero")
 
-    def _outputs(self, outputs, taps):
+    def _by_maps(self, places, entries, held, column):
+        return self.slopes(places, entries, held, column)[1]
+
+    def slopes(self, places, entries, held, column):
+        """Returns `({input: gradient}, {input: (feature map, gradient)})`, tensors; called while a graph is traced.
+
+        Args:
+            places: `((input, place), ...)` of the feature maps that are wanted.
+            entries: As of `differentiate`, tensors.
+            held: As of `differentiate`, tensors.
+            column: As of `differentiate`, a tensor.
+        """
+        found = {}
+        with tf.GradientTape() as tape:
+            tape.watch(entries)
+            inside = {place[0]: self.tap(name, place, found) for name, place in places}
+            values = self.value(entries, held, column, inside)
+        own, of_maps = tape.gradient(values, (entries, found), unconnected_gradients="zero")
+        return own, {n: (found[n], of_maps[n]) for n, _ in places}
+
+    @staticmethod
+    def tap(name, place, found):
+        """Returns a function for `inside` that stores the feature map of an input under its name.
+
+        Args:
+            name: The input.
+            place: As `Layout.feature_map` returns it.
+            found: The dict that gets `{name: float32 (rows, *places, channels)}`: steps that stand among the rows, and
+                tokens of a grid, apart.
+        """
+
+        def run(operation, *args, **kwargs):
+            flat = keras.tree.flatten(result := operation(*args, **kwargs))
+            _, index, grid, steps = place
+            made = flat[index]
+            found[name] = tf.cast(made, tf.float32)
+            if grid is not None:
+                spaces = tf.shape(made)[1:3] if made.shape.rank == 4 else tf.constant(grid)
+                leading = tf.constant([-1] if steps is None else [-1, steps])
+                shape = tf.concat([leading, spaces, [made.shape[-1]]], axis=0)
+                found[name] = tf.reshape(found[name], shape)
+            # What follows reads what was stored, or the gradient would miss it.
+            back = tf.ensure_shape(tf.reshape(found[name], tf.shape(made)), made.shape)
+            flat[index] = with_mask(tf.cast(back, made.dtype), mask_of(made))
+            return keras.tree.pack_sequence_as(result, flat)
+
+        return run
+
+    def run(self, tensors, replace):
+        """Runs the model while a graph is traced, some layers replaced.
+
+        Returns:
+            `(scores (rows, columns), outputs, {path: output of a layer})`.
+        """
+        logits, replace = {}, dict(replace)
+        for name, task in self._tasks.items():
+            if path := getattr(task, "path", None):
+                replace[path] = _recorded(logits, name, task.read, replace.get(path))
+        with warnings.catch_warnings():
+            # Said when the model was built.
+            warnings.filterwarnings("ignore", message=".*was passed an input with a mask attached to it")
+            outputs, taps = self._layout.run(tensors, replace)
         # The gradient of a probability vanishes where the model is sure; that of its logit does not.
-        chosen = [taps[f"{n}_logits"] if task.is_categorical else outputs[n] for n, task in self._tasks.items()]
-        return tf.concat([tf.cast(c, tf.float32) for c in chosen], axis=1)
+        for name, task in self._tasks.items():
+            if name not in logits:
+                logits[name] = taps[f"{name}_logits"] if task.is_categorical else outputs[name]
+        logits = {n: tf.cast(logits[n], tf.float32) for n in self._tasks}
+        if self._score is not None:
+            return self._own_score(logits, tensors), outputs, taps
+        flat = [tf.reshape(t, (-1, self.columns[n].stop - self.columns[n].start)) for n, t in logits.items()]
+        return tf.concat(flat, axis=1), outputs, taps
+
+    def _own_score(self, logits, tensors):
+        found = tf.cast(tf.convert_to_tensor(self._score(logits)), tf.float32)
+        if found.shape.rank != 1:
+            raise DataError(
+                "a callable target must return one number for each row, a tensor of shape (rows,). "
+                f"Received: a tensor of shape {tuple(found.shape)}"
+            )
+        return found[:, None]
+
+    def _kind(self, name):
+        """Returns what an input most likely holds."""
+        value = self._layout.inputs[name]
+        path = self.entries.get(name)
+        if path and type(self._layout.places[path][0].operation).__name__ == "NodeVectors":
+            return "entity"
+        if name in self.closed or (path and len(value.shape) == 2):
+            return "text"
+        if len(value.shape) == 3:  # a sound is read as a picture, a sequence is not
+            return "audio" if self._layout.feature_map(name, "audio") else "series"
+        return {4: "image", 5: "video"}.get(len(value.shape), "vector")
+
+    def _chosen(self, name, path, kinds):
+        if name not in kinds:
+            raise DataError(f"`layers` names an unknown input {name!r}.{nearest(name, kinds)} Known: {list(kinds)}")
+        if not self.paths:
+            raise DataError(f"a subclassed model has no graph in which to find the layer {path!r}.")
+        if path not in self._layout.places:
+            close = nearest(path, self._layout.places)
+            raise DataError(f"the model has no layer {path!r}.{close} A nested layer is written 'outer/inner'.")
+        found = self._layout.at(path, name, kinds[name])
+        if found is None:
+            wanted = "(rows, height, width, channels)" if PLACES.get(kinds[name]) != 1 else "(rows, steps, channels)"
+            shapes = [v.shape for v in self._layout.places[path]]
+            raise DataError(f"layer {path!r} holds no feature map {wanted} of {name!r}. Received: shapes {shapes}")
+        return found
 
 
-def _is_float(tensor):
-    return keras.backend.is_float_dtype(tensor.dtype)
+def _chances(task, columns, number):
+    activation = getattr(task, "activation", "softmax" if getattr(task, "is_categorical", False) else None)
+    kind = {"softmax": number, "sigmoid": 0}.get(activation, -1)
+    return np.full(columns.stop - columns.start, kind, np.int32)
 
 
-def _embedding_path(name, layers):
-    # A fusion inside the encoders cuts them into `<name>_encoder_1`.., of which the first holds the embedding.
-    inside = re.compile(rf"{name}_encoder(_\d+)?/")
-    paths = [p for p, layer in layers.items() if inside.match(p) and isinstance(layer, ENTRIES)]
-    if not paths:
-        raise ValueError(
-            f"input {name!r} is no float tensor, and {name}_encoder has no keras.layers.Embedding to enter at."
-        )
-    return paths[0]
+def _recorded(logits, name, read, instead):
+    """Returns a function that runs a task's last layer and keeps what `read` finds in what it takes."""
+
+    def run(operation, *args, **kwargs):
+        logits[name] = read(operation, args[0])
+        return instead(operation, *args, **kwargs) if callable(instead) else operation(*args, **kwargs)
+
+    return run
 
 
-def _specs(tensors, dtype=None):
-    return {n: tf.TensorSpec([None, *t.shape[1:]], dtype or t.dtype) for n, t in tensors.items()}
+def _masking(mask):
+    return lambda operation, x: with_mask(x * tf.cast(mask, x.dtype)[..., None], mask)
+
+
+def _spec(shape, dtype):
+    return tf.TensorSpec([None, *shape[1:]], dtype)
+
+
+def _compiled(function, *specs):
+    return tf.function(function, input_signature=specs, autograph=False)
 
 
 def _in_chunks(function, rows, *trees):

@@ -1,7 +1,7 @@
 """The result: what each input, and each part of it, contributed. Holds numbers; drawing is elsewhere."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,8 @@ class Explanation:
     """Why a model answered as it did for one example.
 
     All numbers are in one unit: logits of the explained class, or the column's own unit of a regression. Positive
-    speaks for the class (raises the value), negative against.
+    speaks for the class (raises the value), negative against. Maps of the methods in `methods.UNSIGNED` are no part of
+    that: they tell how much a place matters, not which way, and have no unit.
 
     Args:
         task: The task explained.
@@ -31,6 +32,11 @@ class Explanation:
         start_value: The output that the maps are measured from, or `None` when the method keeps no such sum. Not
             `base_value`: along the way of integrated gradients the present inputs count as present.
         panels: `{input: Panel}`: what the model saw.
+        methods: `{input: method}`: which one made each map, another than `method` where that does not apply.
+        interactions: `{(a, b): what two inputs add together}` beyond what each adds alone, averaged over who else is
+            present; names sorted. Positive: each makes the other worth more. Negative: they say the same.
+        interaction_errors: `{(a, b): standard error}`; 0 where the scores are exact.
+        is_logit: Whether the numbers are logits; else they are in the output's own unit.
     """
 
     task: str
@@ -44,6 +50,10 @@ class Explanation:
     maps: dict
     start_value: float | None
     panels: dict
+    methods: dict = field(default_factory=dict)
+    interactions: dict = field(default_factory=dict)
+    interaction_errors: dict = field(default_factory=dict)
+    is_logit: bool = True
 
     @property
     def shares(self):
@@ -74,13 +84,41 @@ class Explanation:
         scale = max(abs(difference), sum(abs(t) for t in totals))
         return abs(sum(totals) - difference) / scale if scale else 0.0
 
+    @property
+    def is_signed(self):
+        """Whether the maps tell which way, not only how much."""
+        from mm_keras.explanation.methods import UNSIGNED
+
+        return self.method not in UNSIGNED
+
+    @property
+    def method_words(self):
+        """The method as people read it, with the inputs whose map another one made."""
+        others = {}
+        for name, other in self.methods.items():
+            if other != self.method and not self.panels[name].missing:
+                others.setdefault(other, []).append(name)
+        said = [f"{', '.join(names)}: {other}" for other, names in others.items()]
+        return f"{self.method} ({'; '.join(said)})".replace("_", " ") if said else self.method.replace("_", " ")
+
+    @property
+    def strongest(self):
+        """The pair of the largest interaction, if it is worth a quarter of the largest score, else `None`."""
+        pair = max(self.interactions, key=lambda p: abs(self.interactions[p]), default=None)
+        large = pair is not None and abs(self.interactions[pair]) >= max(map(abs, self.scores.values())) / 4 > 0
+        return pair if large else None
+
     def __repr__(self):
         said = {n: "missing" if self.panels[n].missing else f"{s:+.3g}" for n, s in self.scores.items()}
         parts = ", ".join(f"{n}: {text}" for n, text in said.items())
+        if (strongest := self.strongest) is not None:
+            parts += f"; {' x '.join(strongest)}: {self.interactions[strongest]:+.3g}"
         named = self.task if self.target is None else f"{self.task}={self.target!r}"
+        # Inputs whose names are in the words keep them as they are.
+        method = f"method={self.method!r}" if self.method_words == self.method.replace("_", " ") else self.method_words
         return (
             f"Explanation({named}, {self.base_value:.3g} -> {self.value:.3g}; {parts}; "
-            f"method={self.method!r}{'' if self.error is None else f', error={self.error:.1e}'})"
+            f"{method}{'' if self.error is None else f', error={self.error:.1e}'})"
         )
 
     def plot(self):
@@ -105,9 +143,17 @@ class Explanation:
         numbers = ("task", "target", "method", "value", "base_value", "start_value", "error", "scores", "score_errors")
         content = {k: getattr(self, k) for k in (*numbers, "shares", "prediction")}
         inputs = {
-            n: {"kind": p.kind, "missing": p.missing, "names": p.names, "map": _rounded(self.maps[n])}
+            n: {
+                "kind": p.kind,
+                "missing": p.missing,
+                "method": self.methods.get(n, self.method),
+                "names": p.names,
+                "map": _rounded(self.maps[n]),
+            }
             for n, p in self.panels.items()
         }
+        for key in ("interactions", "interaction_errors"):
+            content[key] = nested(getattr(self, key))
         return json.dumps({**content, "inputs": inputs}, ensure_ascii=False, indent=1, allow_nan=False)
 
     def save(self, path):
@@ -131,3 +177,8 @@ class Explanation:
 
 def _rounded(values):
     return np.vectorize(lambda v: float(f"{v:.6g}"), otypes=[float])(values).tolist()
+
+
+def nested(pairs):
+    """Returns `{a: {b: value}}` of `{(a, b): value}`."""
+    return {a: {b: v for (first, b), v in pairs.items() if first == a} for a in dict.fromkeys(a for a, _ in pairs)}

@@ -4,9 +4,18 @@ import json
 from pathlib import Path
 
 import markupsafe
+import numpy as np
 import pandas as pd
 
 from mm_keras.errors import DataError
+from mm_keras.evaluation.evaluate import predict_rows, rows_to_score
+from mm_keras.explanation.explain import explain_subject
+from mm_keras.explanation.subjects import RunSubject
+from mm_keras.explanation.targets import find_task, known
+from mm_keras.training.run import load_run
+
+# Explained at a time, so that memory stays flat.
+BLOCK_ROWS = 32
 
 
 class Gallery:
@@ -86,3 +95,100 @@ class Gallery:
             raise DataError(f"a gallery is saved as .html, .json or .csv. Received: path={str(path)!r}")
         path.write_text(texts[path.suffix](), encoding="utf-8")
         return path
+
+
+def gallery(
+    run,
+    data=None,
+    which="worst",
+    count=12,
+    *,
+    target=None,
+    method="integrated_gradients",
+    task=None,
+    steps=32,
+    layers=None,
+    seed=0,
+):
+    """Explains some rows of a data set, in batches.
+
+    Args:
+        run: A `Run` or its folder.
+        data: Rows as `evaluate` takes them, with labels unless `which` is `"uncertain"` or `"random"`; or a list of
+            ids among the run's own rows. Defaults to the run's test rows.
+        which: `"worst"`: where the true class got the least probability, or the value is farthest off; `"best"`, the
+            other end; `"uncertain"`: where the two most probable classes are closest; `"random"`.
+        count: How many rows, at most.
+        target: As of `explain`.
+        method: As of `explain`.
+        task: As of `explain`.
+        steps: As of `explain`.
+        layers: As of `explain`.
+        seed: Of the random rows.
+
+    Returns:
+        A `Gallery`; its titles are ids, true labels and predictions.
+
+    Raises:
+        DataError: On an unknown word or id, and when there are no rows, or no labels where they are needed.
+    """
+    run = load_run(run)
+    name = find_task(task, run.tasks)
+    known("choice of rows", which, CHOICES)
+    if isinstance(data, list | tuple):
+        examples, titles, heading = [run.example(i) for i in data], [str(i) for i in data], f"{name}: rows of choice"
+    else:
+        rows, _ = rows_to_score(run, data)
+        every = tuple(run.recipe.inputs)
+        outputs, at = predict_rows(run, rows, [every])
+        rows, predicted = rows.take(at), outputs[every][name]
+        order = CHOICES[which](run.tasks[name], predicted, rows.labels.get(name), np.random.default_rng(seed))[:count]
+        examples = [rows.example(int(i)) for i in order]
+        titles = _titles(run.tasks[name], name, rows, predicted, order)
+        heading = f"{name}: {len(order)} {which} of {len(rows)} rows"
+    made = []
+    for start in range(0, len(examples), BLOCK_ROWS):
+        subject = RunSubject(run, examples[start : start + BLOCK_ROWS], layers)
+        made += explain_subject(subject, target, method, name, steps)
+    return Gallery(made, titles, heading)
+
+
+def _worst(task, predicted, labels, rng):
+    if labels is None:
+        raise DataError(f"task {task.name!r}: the rows have no labels, so none is worst or best.")
+    if not task.is_categorical:
+        off = np.abs(predicted[:, 0] - labels)
+    else:
+        places = {c: i for i, c in enumerate(task.classes)}
+        off = np.array(
+            [1 - row[places[c]] if c in places else np.nan for row, c in zip(predicted, labels, strict=True)]
+        )
+    order = np.argsort(-off, kind="stable")
+    return order[np.isfinite(off[order])]  # the others have no label
+
+
+def _uncertain(task, predicted, labels, rng):
+    if not task.is_categorical:
+        raise DataError(f"task {task.name!r} is a number, of which the model does not say how sure it is.")
+    top = np.sort(predicted, axis=1)
+    return np.argsort(top[:, -1] - (top[:, -2] if top.shape[1] > 1 else 0), kind="stable")
+
+
+# `(task, predictions, labels or None, generator) -> rows, the first the most so`.
+CHOICES = {
+    "worst": _worst,
+    "best": lambda *given: _worst(*given)[::-1],
+    "uncertain": _uncertain,
+    "random": lambda task, predicted, labels, rng: rng.permutation(len(predicted)),
+}
+
+
+def _titles(task, name, rows, predicted, order):
+    said = task.decode(predicted)[name]
+    labels = rows.labels.get(name)
+    true = [""] * len(rows) if labels is None else [f", is {_written(v)}" for v in labels]
+    return [f"{rows.ids[i]}{true[i]}, predicted {_written(said[i])}" for i in order]
+
+
+def _written(value):
+    return f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)

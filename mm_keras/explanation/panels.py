@@ -8,6 +8,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image as Picture
 
+from mm_keras.errors import DataError
+
 # A photo's longer side on a card; more would only make the page heavy.
 MOST_PIXELS = 512
 
@@ -22,29 +24,29 @@ class Panel:
         drawn: What the preprocessor's `draw` returns: uint8 `(height, width, 3 or 4)`, of views and videos
             `(pictures, height, width, 3 or 4)`, WordPieces, log-mel `(mels, frames)`, `{field: value}`, a float array
             in the features' units, of a sequence `(steps, features)`, or an entity's name.
-        original: A picture as it came, uint8 `(height, width, 3 or 4)`, its longer side at most `MOST_PIXELS`.
-        place: `(rows, columns)`, slices: where the original lies in what was drawn, which may have borders.
         names: Of the parts that have one: WordPieces, characters, fields, features or entities.
-        spelling: How the WordPieces of a text were written; `##` before what stands right behind the one before.
         is_spelt: Whether the names are the characters of a text as it was written, white space too.
         shown: Text of the parts' values in their own units, for tables and vectors; of entities, the relation.
         seconds: Length of a sound, as the model hears it.
         hertz: Middle of each mel band, of a sound.
         sound: WAV bytes of what the model heard: mono, resampled, cut or padded.
+        original: A picture as it came, uint8 `(height, width, 3 or 4)`, its longer side at most `MOST_PIXELS`.
+        place: `(rows, columns)`, slices: where the original lies in what was drawn, which may have borders.
+        spelling: How the WordPieces of a text were written; `##` before what stands right behind the one before.
     """
 
     kind: str
     missing: bool
     drawn: object
-    original: np.ndarray | None = None
-    place: tuple[slice, slice] = (slice(None), slice(None))
     names: tuple[str, ...] = ()
-    spelling: tuple[str, ...] = ()
     is_spelt: bool = False
     shown: tuple[str, ...] = ()
     seconds: float = 0.0
     hertz: tuple[float, ...] = ()
     sound: bytes = b""
+    original: np.ndarray | None = None
+    place: tuple[slice, slice] = (slice(None), slice(None))
+    spelling: tuple[str, ...] = ()
 
 
 def _image(preprocessor, tensor, attribution, raw):
@@ -149,6 +151,84 @@ def make_panel(preprocessor, tensor, attribution, raw):
     kind = preprocessor.spec.layout
     values, seen = PANELS[kind](preprocessor, tensor, attribution, raw)
     return values, Panel(kind=kind, missing=not np.any(tensor), drawn=preprocessor.draw(tensor), **seen)
+
+
+def _plain_image(tensor, blank, attribution, names):
+    pixels = np.asarray(tensor, np.float64).reshape(*tensor.shape[:2], -1)
+    low, high = next(
+        ((a, b) for a, b in RANGES if a <= pixels.min() and pixels.max() <= b), (pixels.min(), pixels.max())
+    )
+    shown = np.round(255 * (pixels - low) / (high - low)).astype(np.uint8)
+    if shown.shape[-1] not in (3, 4):
+        shown = np.repeat(shown.mean(axis=-1, keepdims=True).astype(np.uint8), 3, axis=-1)
+    values = attribution.reshape(*tensor.shape[:2], -1).sum(axis=-1)
+    return values, {"kind": "image", "drawn": shown}
+
+
+def _plain_text(tensor, blank, attribution, names):
+    kept = tensor != blank
+    values = attribution.reshape(len(tensor), -1).sum(axis=-1)[kept]
+    return values, {"kind": "text", "drawn": [], "names": _names(names, tensor, tensor[kept], str)}
+
+
+def _plain_steps(tensor, blank, attribution, names):
+    drawn = np.asarray(tensor, np.float64).reshape(len(tensor), -1)
+    values = attribution.reshape(drawn.shape)
+    features = np.arange(drawn.shape[1])
+    return values, {"kind": "series", "drawn": drawn, "names": _names(names, tensor, features, "feature {}".format)}
+
+
+def _plain_table(tensor, blank, attribution, names):
+    # A column of ids enters as a vector.
+    values = attribution.reshape(tensor.size, -1).sum(axis=-1)
+    shown, columns = tuple(f"{v:.6g}" for v in tensor.ravel()), np.arange(tensor.size)
+    drawn = {"kind": "vector", "drawn": np.asarray(tensor, np.float64).ravel(), "shown": shown}
+    return values, drawn | {"names": _names(names, tensor, columns, "feature {}".format)}
+
+
+# {kind: function(tensor, blank, attribution, names) -> (map, fields of its Panel)}, of models built elsewhere.
+PLAIN = {
+    "image": _plain_image,
+    "text": _plain_text,
+    "audio": _plain_steps,
+    "tabular": _plain_table,
+    "vector": _plain_table,
+    "series": _plain_steps,
+}
+# A picture's values lie between the first of these that fit.
+RANGES = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))
+
+
+def make_plain_panel(kind, tensor, blank, attribution, names=None):
+    """Lays one input of a model built elsewhere out for a person.
+
+    Args:
+        kind: A key of `PLAIN`.
+        tensor: The input, without a batch axis.
+        blank: What stands for nothing there; of a text, its ids are padding.
+        attribution: Signed array, shaped as the input where it enters the model.
+        names: A list of the words by id, or of the columns or features; or a function of the tensor to the names of its
+            parts, of a text without its padding. Defaults to numbers.
+
+    Returns:
+        `(map, Panel)`, laid out as by `make_panel`; a sound, of which neither rate nor bands are known, as a sequence
+        `(steps, features)`, a waveform with one feature.
+
+    Raises:
+        DataError: When there are not as many names as parts.
+    """
+    values, seen = PLAIN[kind](tensor, blank, attribution, names)
+    return values, Panel(missing=bool(np.all(tensor == blank)), **seen)
+
+
+def _names(names, tensor, numbers, default):
+    """Returns the names of parts with these ids or numbers."""
+    if names is None:
+        return tuple(default(n) for n in numbers)
+    found = list(names(tensor)) if callable(names) else [names[n] if n < len(names) else default(n) for n in numbers]
+    if len(found) != len(numbers):
+        raise DataError(f"`names` gives {len(found)} names for {len(numbers)} parts. Received: {found[:5]}")
+    return tuple(str(name) for name in found)
 
 
 def _number(value):

@@ -46,6 +46,7 @@ def plot_explanation(explanation):
     heights = [3.4, *(0.5 + 0.3 * len(lines[n]) if n in lines else _strip_inches(panels[n], width) for n in wide)]
     figure = Figure(figsize=(width, sum(heights) + 0.6), layout="constrained")
     figure.suptitle(_title(explanation), parse_math=False)
+    figure.supxlabel(f"inside an input: {explanation.method_words}", fontsize=8, color="0.4", parse_math=False)
     grid = figure.add_gridspec(len(heights), columns, height_ratios=heights)
     _plot_scores(figure.add_subplot(grid[0, 0]), explanation)
     share, top = weights(explanation.scores), max(map(abs, explanation.scores.values()))

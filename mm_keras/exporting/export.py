@@ -4,9 +4,11 @@ import platform
 import tempfile
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from mm_keras.errors import ExportError
+from mm_keras.explanation.subjects import run_engine
 from mm_keras.exporting.bundle import Bundle, new_version
 from mm_keras.exporting.checks import format_table, summarise
 from mm_keras.exporting.litert.conversion import Conversion, check_kinds, start_runtime
@@ -26,7 +28,16 @@ ROWS, SUBSET_ROWS, CALIBRATION_ROWS = 400, 64, 256
 
 
 def export(
-    run, out, rows=None, *, litert=("float32", "int8"), int8_max_drop=0.01, calibration=None, onnx=False, verbose=True
+    run,
+    out,
+    rows=None,
+    *,
+    litert=("float32", "int8"),
+    int8_max_drop=0.01,
+    calibration=None,
+    onnx=False,
+    explain=False,
+    verbose=True,
 ):
     """Writes the next version of a served model, and proves that it equals the trained one.
 
@@ -51,6 +62,9 @@ def export(
         calibration: Rows whose values set int8's ranges. Defaults to those that the run keeps, or to `rows` when it
             keeps none.
         onnx: Whether to write `onnx/model.onnx` too, which takes model tensors; needs the extra `onnx`.
+        explain: Whether the SavedModel gets a signature `explain`: the answer, gradient x input of every part of every
+            input, and Grad-CAM where it applies, for the predicted class. It takes about the memory and the time of a
+            step of training.
         verbose: Whether to print a line after each step.
 
     Returns:
@@ -78,8 +92,11 @@ def export(
             scratch=Path(scratch),
             device=draw_device_rows(run, sample.raw, subsets) if kinds else None,
         )
+        model = float32_model(run) if run.recipe.training.precision != "float32" else run.model
+        if explain:
+            evidence = replace(evidence, explaining=run_engine(run, model))
         name = Path(out).resolve().name
-        checks, details = _write_and_prove(run, folder, name, kinds, onnx, evidence, int8_max_drop, say)
+        checks, details = _write_and_prove(run, model, folder, name, kinds, onnx, evidence, int8_max_drop, say)
         summary = summarise(checks)
         _judge(checks, summary)
         write_papers(run, folder, name, evidence, checks, details, summary)
@@ -107,15 +124,14 @@ def _calibration_rows(run):
         return None
 
 
-def _write_and_prove(run, folder, name, kinds, onnx, evidence, max_drop, say):
+def _write_and_prove(run, model, folder, name, kinds, onnx, evidence, max_drop, say):
     """Writes the artefacts and runs them, the slow steps side by side; returns `(checks, details)`."""
-    is_mixed = run.recipe.training.precision != "float32"
-    model = float32_model(run) if is_mixed else run.model
     litert, details = folder / "litert", {"litert": {}}
     with ExitStack() as children:
-        save_saved_model(folder, run, model)
+        save_saved_model(folder, run, model, explain=evidence.explaining is not None)
         raw, tensors = evidence.sample.raw, evidence.sample.tensors
-        write_warmup(folder, name, {"serving_default": raw, "tensors": tensors, "embedding": raw})
+        feeds = {"serving_default": raw, "tensors": tensors, "embedding": raw}
+        write_warmup(folder, name, feeds | ({"explain": raw} if evidence.explaining else {}))
         proof = children.enter_context(SavedModelProof(run, folder, evidence, BATCH_SIZES))
         if kinds:
             litert.mkdir()
@@ -129,7 +145,7 @@ def _write_and_prove(run, folder, name, kinds, onnx, evidence, max_drop, say):
         checks, measured = proof.finish(model, reference)
         details |= measured
         say(f"SavedModel: {len(checks)} comparisons through the C++ loader in {proof.child.seconds:.1f} s")
-        if is_mixed:
+        if model is not run.model:
             checks += precision_checks(run, evidence, reference)
         if kinds:
             details["litert"] = runtime.wait()

@@ -8,6 +8,7 @@ from mm_keras.exporting.litert.phone.files import write_examples, write_vocabula
 from mm_keras.exporting.onnx.proof import FILE as ONNX_FILE
 from mm_keras.exporting.origin import provenance, write_checksums
 from mm_keras.exporting.schema import build_schema
+from mm_keras.exporting.served.explained import explain_schema
 from mm_keras.exporting.served.settings import write_requests
 
 PACKAGES = ("mm_keras", "tensorflow", "tensorflow-text", "keras", "ai-edge-litert", "numpy")
@@ -27,7 +28,7 @@ def write_papers(run, folder, name, evidence, checks, details, summary):
     """
     run.recipe.save(folder / "recipe.yaml")
     write_requests(folder, name, evidence.sample.raw)
-    schema = build_schema(run)
+    schema = build_schema(run, explain_schema(run, evidence.explaining) if evidence.explaining else None)
     schema["litert"] = {
         kind: {
             "file": f"litert/{kind}.tflite",

@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from mm_keras.explanation.engine import Engine
 from mm_keras.exporting.bad_rows import bad_row_requests, blanked_requests, compare_bad_rows
 from mm_keras.exporting.checks import Check
 from mm_keras.exporting.child import Child
@@ -23,10 +24,13 @@ from mm_keras.exporting.parity import (
 )
 from mm_keras.exporting.quality import quality_checks
 from mm_keras.exporting.sample import Sample, encode_raw
+from mm_keras.exporting.served.explained import reference_maps
 from mm_keras.exporting.served.saved_model import joined_model
 from mm_keras.exporting.served.warmup import BATCHES
 
 PRECISION_TOLERANCE = 0.2
+# Maps of the signature `explain`, and the rows they are compared on.
+EXPLAINED_TOLERANCE, EXPLAINED_ROWS = 1e-4, 8
 # Of a coarse file against itself: a rounding in the spectrum may move an integer by a step.
 DEVICE_TOLERANCE = 0.1
 
@@ -42,6 +46,7 @@ class Evidence:
         calibration: `{input: array (rows, ...)}`, the model tensors that set int8's ranges.
         scratch: A private folder for the exchange with child processes.
         device: The `DeviceRows`, where LiteRT files are written.
+        explaining: The `Engine` of the signature `explain`, where it is written.
     """
 
     sample: Sample
@@ -50,6 +55,7 @@ class Evidence:
     calibration: dict
     scratch: Path
     device: DeviceRows | None = None
+    explaining: Engine | None = None
 
 
 class SavedModelProof:
@@ -78,6 +84,12 @@ class SavedModelProof:
             raw_requests[subset] = blank_other_fields(few, run.preprocessors, subset)
         requests += [("serving_default", r) for r in raw_requests.values()]
         requests += [("embedding", raw_requests[s]) for s in self.embedded]
+        self.explaining, self.explained = evidence.explaining, []
+        if self.explaining:
+            # A map costs as much as a step of training, so single inputs and all of them speak for the rest.
+            few = {f: v[:EXPLAINED_ROWS] for f, v in raw.items()}
+            self.explained = [(s, blank_other_fields(few, run.preprocessors, s)) for s in self.embedded]
+            requests += [("explain", request) for _, request in self.explained]
         self.tensors = tensors
         self.bad = bad_row_requests(raw, run.preprocessors)
         blanked = blanked_requests(self.bad, run.preprocessors)
@@ -129,11 +141,15 @@ class SavedModelProof:
             embedding = {"embedding": wanted["embedding"]}
             checks += compare_outputs("SavedModel", "embedding", subset, outputs, embedding, SAVED_MODEL_TOLERANCE)
             checks.append(compare_used("embedding", subset, outputs, wanted[None]))
+        for subset, request in self.explained:
+            wanted = reference_maps(self.run, self.explaining, encode_raw(self.run, request)[0])
+            checks += compare_outputs("SavedModel", "explain", subset, next(results), wanted, EXPLAINED_TOLERANCE)
         served = {name: next(results) for name in self.bad}
         for name in filter(None, self.bad):
             checks += compare_bad_rows(name, served[name], served[None], next(results))
         played = {(signature, rows) for _, signature, rows in answer["warmup"]}
-        wanted = {(s, rows) for s in ("serving_default", "tensors", "embedding") for rows in BATCHES}
+        signatures = ("serving_default", "tensors", "embedding", *(["explain"] if self.explaining else []))
+        wanted = {(s, rows) for s in signatures for rows in BATCHES}
         lacking = float(len(wanted - played))
         checks.append(Check("SavedModel", "all", "warm-up: requests lost", "all", (), len(played), lacking, 0.0))
         return checks, {k: answer[k] for k in ("ops", "milliseconds")}

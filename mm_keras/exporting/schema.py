@@ -38,8 +38,12 @@ _MEANING = {
 }
 
 
-def build_schema(run):
+def build_schema(run, explained=None):
     """Returns the schema of a run's export, ready for JSON.
+
+    Args:
+        run: A `Run`.
+        explained: Outputs of the signature `explain` alone, from `served.explained.explain_schema`; `None` without it.
 
     Returns:
         `{"inputs": raw fields, "tensors": model tensors, "outputs": served outputs, "litert": names of its files'
@@ -85,13 +89,20 @@ def build_schema(run):
             "meaning": "whether the answer rests on this input: it was given and could be decoded",
             "signatures": ["serving_default", "tensors", "embedding"],
         }
+    signatures = {
+        "serving_default": {"takes": "inputs"},
+        "tensors": {"takes": "tensors"},
+        "embedding": {"takes": "inputs"},
+    }
+    if explained:
+        signatures["explain"] = {"takes": "inputs"}
+        for output in outputs.values():
+            if "serving_default" in output["signatures"]:
+                output["signatures"] = [*output["signatures"], "explain"]
+        outputs |= explained
     return {
         "format": FORMAT,
-        "signatures": {
-            "serving_default": {"takes": "inputs"},
-            "tensors": {"takes": "tensors"},
-            "embedding": {"takes": "inputs"},
-        },
+        "signatures": signatures,
         "inputs": inputs,
         "tensors": tensors,
         "outputs": outputs,

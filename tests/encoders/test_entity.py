@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 import mm_keras as mm
 from mm_keras.data.catalog.families import HOUSES, make_families
 from mm_keras.encoders import build_encoder, build_encoder_parts
+from mm_keras.explanation.engine import engine_for
 from mm_keras.exporting.export import export
 from mm_keras.model import build_model
 from mm_keras.training.knowledge import pretrain_vectors
@@ -117,6 +118,20 @@ def test_an_explanation_names_the_neighbours_and_adds_up(citations):
     assert "cites →" in page
     assert card.plot().axes
     assert mm.explain(run, {}).panels["paper"].missing
+
+
+def test_a_neighbour_is_occluded_by_itself(citations):
+    run, _ = citations
+    card = mm.explain(run, {"paper": "w7"}, method="occlusion")
+    engine = engine_for(run.model, run.tasks)
+    seen = engine.observe(run.encode([{"paper": "w7"}])[0])
+    column = np.array([list(run.tasks["topic"].classes).index(card.target)], np.int32)
+    for place in (0, 1):
+        without = seen.entries["paper"].copy()
+        without[0, place] = 0
+        lost = card.value - engine.evaluate({"paper": without}, seen.held, column)[0]
+        assert card.maps["paper"][place] == pytest.approx(lost, abs=1e-5)
+    assert mm.explain(run, {"paper": "w7"}, method="gradcam").methods == {"paper": "gradient_x_input"}
 
 
 def untrained(manifest, **encoder):

@@ -9,6 +9,7 @@ from conftest import build_run, five_input_examples, five_input_recipe
 import mm_keras as mm
 import mm_keras.recipe as parts
 from mm_keras.explanation.panels import make_panel
+from mm_keras.explanation.subjects import RunSubject
 from mm_keras.explanation.words import join_characters
 from mm_keras.preprocessing import build_preprocessor
 
@@ -36,6 +37,16 @@ def test_the_maps_of_every_encoder_add_up(encoders, tmp_path):
     assert explanation.error < 0.05
     assert all(np.abs(explanation.maps[name]).max() > 0 for name in encoders)
     assert sum(explanation.scores.values()) == pytest.approx(explanation.value - explanation.base_value, abs=1e-4)
+
+    # Pictures of 16 x 16, 8 pieces and 25 frames of 16 bands: where the last feature map has its places.
+    grids = {"vit": (4, 4), "convnext": (4, 4), "transformer": (4, 1), "conv_gru": (7, 4)}
+    maps = RunSubject(run, [{f: example[f] for f in fields}]).engine.maps
+    assert maps.get("facts") is None
+    for name in ("photo", "voice"):
+        if name in encoders:
+            assert maps[name][2] == grids[encoders[name]]
+    if "title" in encoders:
+        assert maps["title"][0].startswith("title_encoder/")
 
 
 def test_a_character_of_several_bytes_gets_their_sum():

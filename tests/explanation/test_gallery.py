@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import five_input_examples
@@ -51,3 +52,52 @@ def test_what_is_no_gallery_is_told(pair, tmp_path):
         mm.Gallery(pair, titles=["one"])
     with pytest.raises(DataError, match=r"saved as \.html, \.json or \.csv"):
         mm.Gallery(pair).save(tmp_path / "g.png")
+
+
+@pytest.fixture(scope="module")
+def predicted(digits_run):
+    rows = digits_run.rows("test")
+    table = mm.predict(digits_run, rows)
+    classes = [c for c in table if c.startswith("digit_") and c != "digit_probability"]
+    right = np.array([table.loc[i, f"digit_{label}"] for i, label in enumerate(rows.labels["digit"])])
+    top = np.sort(table[classes].to_numpy(), axis=1)
+    return rows, right, top[:, -1] - top[:, -2], np.abs(table["magnitude"].to_numpy() - rows.labels["magnitude"])
+
+
+@pytest.mark.parametrize("which", ["worst", "best", "uncertain"])
+def test_rows_are_chosen_by_what_the_model_says(digits_run, predicted, which):
+    rows, right, margin, _ = predicted
+    order = {"worst": right, "best": -right, "uncertain": margin}[which]
+    found = mm.gallery(digits_run, which=which, count=3, steps=1)
+    ids = [t.split(",")[0] for t in found.titles]
+    np.testing.assert_allclose([order[rows.position(i)] for i in ids], np.sort(order)[:3], atol=1e-6)
+    assert found.heading == f"digit: 3 {which} of {len(rows)} rows"
+
+
+def test_each_of_a_gallery_is_as_explained_alone(digits_run, predicted):
+    rows = predicted[0]
+    ids = rows.ids[[5, 2, 7]].tolist()
+    found = mm.gallery(digits_run, ids, method="gradient_x_input")
+    assert found.titles == ids
+    for row_id, one in zip(ids, found.explanations, strict=True):
+        alone = mm.explain(digits_run, rows.example(row_id), method="gradient_x_input")
+        assert (one.target, one.prediction.keys()) == (alone.target, alone.prediction.keys())
+        for name in alone.scores:
+            assert one.scores[name] == pytest.approx(alone.scores[name], abs=1e-4)
+            if not alone.maps[name].size:  # a missing word has no parts
+                continue
+            size = np.abs(alone.maps[name]).max()
+            # The spectrum of a batch is rounded otherwise than that of one sound, and a slope may jump there.
+            assert np.abs(one.maps[name] - alone.maps[name]).mean() <= 1e-3 * size
+
+
+def test_a_number_has_a_worst_and_no_uncertain(digits_run, predicted):
+    rows, *_, off = predicted
+    found = mm.gallery(digits_run, count=2, task="magnitude", steps=1)
+    ids = [t.split(",")[0] for t in found.titles]
+    np.testing.assert_allclose([off[rows.position(i)] for i in ids], np.sort(off)[::-1][:2], rtol=1e-5)
+    assert mm.gallery(digits_run, which="random", count=2, steps=1, seed=1).titles != found.titles
+    with pytest.raises(DataError, match="does not say how sure"):
+        mm.gallery(digits_run, which="uncertain", task="magnitude")
+    with pytest.raises(DataError, match=r"unknown choice of rows 'wors'\. Did you mean 'worst'"):
+        mm.gallery(digits_run, which="wors")

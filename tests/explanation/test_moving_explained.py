@@ -8,6 +8,7 @@ from conftest import moving_examples
 
 import mm_keras as mm
 from mm_keras.explanation.shading import strip
+from mm_keras.explanation.subjects import RunSubject
 
 
 @pytest.fixture(scope="module")
@@ -50,3 +51,26 @@ def test_a_strip_by_hand():
     pictures = np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1)
     assert strip(pictures, most=2)[..., 0].tolist() == [[0, 255, 1], [255, 255, 255], [2, 255, 255]]
     assert strip(pictures)[..., 0].tolist() == [[0, 255, 1, 255, 2]]
+
+
+def test_maps_of_moving_things_unfold_their_steps(moving_run, example):
+    engine = (subject := RunSubject(moving_run, [example])).engine
+    seen = engine.observe(subject.tensors)
+    found = engine.differentiate_maps(seen.entries, seen.held, np.zeros(1, np.int32))
+    assert {n: f.shape[:-1] for n, (f, _) in found.items()} == {
+        "shots": (1, 3, 6, 8),
+        "clip": (1, 4, 8, 8),
+        "series": (1, 6),
+    }
+    # A picture of its own has the same features, wherever it stands: the steps are not mixed up.
+    other = {**subject.tensors, "clip": subject.tensors["clip"][:, ::-1]}
+    again = engine.observe(other)
+    turned = engine.differentiate_maps(again.entries, again.held, np.zeros(1, np.int32))["clip"][0]
+    np.testing.assert_allclose(turned[:, ::-1], found["clip"][0], atol=1e-5)
+    for method in ("gradcam++", "occlusion"):
+        explanation = mm.explain(moving_run, example, method=method)
+        assert set(explanation.methods.values()) == {method}
+        assert {n: m.shape for n, m in explanation.maps.items()} == {
+            "shots": (2, 12, 16), "clip": (4, 16, 16), "series": (5, 3),
+        }  # fmt: skip
+        assert all(m.any() for m in explanation.maps.values())

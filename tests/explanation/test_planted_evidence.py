@@ -1,51 +1,74 @@
-"""A trained model, examples whose evidence is known: does the explanation point at it?"""
+"""Trained models, examples whose evidence is known: do the explanations point at it? Three trainings."""
 
 import numpy as np
+import pandas as pd
 import pytest
-from planted_evidence import INPUTS, planted_examples, train_planted, truths
+from planted_evidence import INPUTS, train_planted
 from sklearn.metrics import roc_auc_score
 
 import mm_keras as mm
 
 pytestmark = pytest.mark.slow
 
-# Shares of positive relevance on the evidence, well below what was measured with four trainings on 200 examples:
-# photo .71 to .83, title .88 to .96, voice .70 to .81, facts .90 to 1.0, features .92 to .93; pointing 1.0 and AUC of
-# the scores 1.0 throughout. The rest of the photo's lies within the kernels' reach of the patch, the voice's on the
-# noise around the tone.
-LEAST_MASS = {"photo": 0.6, "title": 0.8, "voice": 0.55, "facts": 0.8, "features": 0.8}
+
+@pytest.fixture(scope="module", params=[0, 1, 2])
+def planted(request, tmp_path_factory):
+    """A run and its manifest."""
+    folder = tmp_path_factory.mktemp("planted")
+    run = train_planted(folder, seed=request.param)
+    return run, folder / "data" / "manifest.csv"
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory):
-    """Explanations of 100 new examples that the model gets right, with their evidence."""
-    run = train_planted(tmp_path_factory.mktemp("planted"))
-    examples, labels, places = planted_examples(100, seed=77)
-    predicted = run.model.predict(run.encode(examples)[0], verbose=0)["category"].argmax(axis=1)
-    assert (predicted == labels).mean() >= 0.95
-    chosen = np.flatnonzero(predicted == labels)
-    explanations = [mm.explain(run, examples[i]) for i in chosen]
-    return [(e, places[i], truths(places[i], e.maps, e.panels)) for e, i in zip(explanations, chosen, strict=True)]
+def quality(planted):
+    run, manifest = planted
+    return mm.explain_quality(run, methods="integrated_gradients", rows=60, truths=manifest)
 
 
-@pytest.mark.parametrize("name", INPUTS)
-def test_maps_point_at_the_evidence(found, name):
-    pairs = [(e.maps[name], masks[name]) for e, _, masks in found if name in masks]
-    pointing = np.mean([mask.flat[values.argmax()] for values, mask in pairs])
-    mass = np.mean([np.maximum(values, 0)[mask].sum() / np.maximum(values, 0).sum() for values, mask in pairs])
-    by_chance = np.mean([mask.mean() for _, mask in pairs])
-    assert pointing >= 0.95
-    assert mass >= LEAST_MASS[name]
-    assert by_chance <= 0.3
+@pytest.fixture(scope="module")
+def weighed(planted):
+    """`(Importance, bool (rows, inputs): carries evidence)` of the test rows that are predicted right."""
+    run, manifest = planted
+    found = mm.importance(run)
+    table = pd.read_csv(manifest, dtype=str, keep_default_na=False).set_index("id").loc[found.rows["id"]]
+    carries = np.stack([table[f"{n}_evidence"].to_numpy() != "" for n in INPUTS], axis=1)
+    right = found.rows["target"].to_numpy() == table["category"].to_numpy()
+    assert right.mean() >= 0.95
+    return found, carries, right
 
 
-def test_scores_tell_which_inputs_carry_evidence(found):
-    carries = [n in place for _, place, _ in found for n in INPUTS]
-    scores = [e.scores[n] for e, _, _ in found for n in INPUTS]
-    assert roc_auc_score(carries, scores) >= 0.98
-    assert np.mean([max(e.scores, key=e.scores.get) in place for e, place, _ in found]) >= 0.98
+def test_maps_point_at_the_evidence_and_random_ones_do_not(quality):
+    # Measured with three trainings: pointing 1.0; mass of photo .80, .92, .92, title .99, voice .82 to .93, facts .89
+    # to .96, features .96; of random maps .06, .15, .04, .14 and .13 at most. The mass of the photo varies most between
+    # trainings: the rest is noise all over the picture, to which residual blocks keep answering.
+    for name in INPUTS:
+        own, random = (quality.scores[m][name] for m in ("integrated_gradients", "random"))
+        assert own["pointing"]["value"] >= 0.95, name
+        assert own["mass"]["value"] >= 0.8, name
+        assert random["mass"]["value"] <= 0.2, name
+        assert own["gap"]["low"] > random["gap"]["high"], name
+        assert own["sensitivity"]["value"] > random["sensitivity"]["value"] + 0.05, name
+    assert quality.completeness["integrated_gradients"]["median"] <= 0.01
 
 
-def test_integrated_gradients_add_up_on_a_trained_model(found):
-    assert np.median([e.error for e, _, _ in found]) <= 0.01
-    assert max(abs(sum(e.scores.values()) - e.value + e.base_value) for e, _, _ in found) <= 1e-4
+def test_scores_tell_which_inputs_carry_evidence(weighed):
+    found, carries, right = weighed
+    scores = found.rows[list(INPUTS)].to_numpy()[right]
+    carries = carries[right]
+    assert roc_auc_score(carries.ravel(), scores.ravel()) >= 0.99
+    assert min(roc_auc_score(carries[:, i], scores[:, i]) for i in range(len(INPUTS))) >= 0.99
+    assert carries[np.arange(len(scores)), scores.argmax(axis=1)].mean() >= 0.99
+
+
+def test_scores_add_up(weighed):
+    rows = weighed[0].rows
+    total = rows[list(INPUTS)].sum(axis=1)
+    assert np.abs(total - (rows["value"] - rows["base_value"])).max() <= 1e-4
+
+
+def test_the_whole_accuracy_is_shared_out(weighed):
+    found = weighed[0]
+    shared = sum(entry["performance"]["value"] for entry in found.inputs.values())
+    assert shared == pytest.approx(found.measured["all"] - found.measured["none"], abs=1e-9)
+    # All inputs carry as much.
+    assert all(0.08 <= e["performance"]["value"] <= 0.25 for e in found.inputs.values())

@@ -3,9 +3,11 @@
 import keras
 import tensorflow as tf
 
+from mm_keras.explanation.subjects import run_engine
 from mm_keras.exporting.litert.device import device_specs, from_device
 from mm_keras.exporting.quiet import quiet
 from mm_keras.exporting.served.canonical import make_canonical
+from mm_keras.exporting.served.explained import explained_outputs
 from mm_keras.fusion import fusion_level
 from mm_keras.model import build_model
 from mm_keras.preprocessing.raw import error_text, preprocess, raw_specs
@@ -28,16 +30,18 @@ def float32_model(run, **options):
     return model
 
 
-def save_saved_model(path, run, model):
-    """Writes the SavedModel with the signatures `serving_default`, `tensors` and `embedding`.
+def save_saved_model(path, run, model, explain=False):
+    """Writes the SavedModel with the signatures `serving_default`, `tensors`, `embedding` and, if asked for, `explain`.
 
-    `serving_default` and `embedding` take raw values, `tensors` takes model tensors. Each output has the batch axis
+    All take raw values, but `tensors`, which takes model tensors. Each output has the batch axis
     first, along which TF Serving splits batches. The same model gives the same bytes.
 
     Args:
         path: A folder to create.
         run: A `Run`.
         model: The float32 model to serve.
+        explain: Whether to write `explain`, which gives the answer of `serving_default` and what each part of each
+            input did for it.
     """
     joined = joined_model(run, model)
     # Functions of their own, called by the signatures: the graph holds the decoders and the network once.
@@ -60,15 +64,19 @@ def save_saved_model(path, run, model):
         embedding = tf.cast(forward(tensors)["embedding"], tf.float32)
         return {"embedding": embedding, **_used(tensors), "error": error}
 
+    def serve_explained(**raw):
+        tensors, error = prepare(raw)
+        predictions, maps = explained_outputs(run, run_engine(run, model), tensors)
+        return {**outputs(predictions, tensors), **maps, "error": error}
+
     specs = {n: tf.TensorSpec([None, *t.shape], t.dtype, name=n) for n, t in run.tensors.items()}
+    takes_raw = {"serving_default": serve_raw, "embedding": serve_embedding}
+    takes_raw |= {"explain": serve_explained} if explain else {}
+    signatures = {name: _trace(serve, raw_specs(run.preprocessors)) for name, serve in takes_raw.items()}
     _save(
         path,
         model,
-        {
-            "serving_default": _trace(serve_raw, raw_specs(run.preprocessors)),
-            "tensors": _trace(serve_tensors, specs),
-            "embedding": _trace(serve_embedding, raw_specs(run.preprocessors)),
-        },
+        {**signatures, "tensors": _trace(serve_tensors, specs)},
         tables=[p.table for p in run.preprocessors.values() if p.spec.kind == "entity"],
     )
     make_canonical(path)
