@@ -2,11 +2,10 @@
 
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
-from mm_keras.errors import DataError
+from mm_keras.saving import save
 
 
 @dataclass(frozen=True, repr=False)
@@ -165,14 +164,8 @@ class Explanation:
         Raises:
             DataError: On another suffix.
         """
-        path = Path(path)
-        if path.suffix == ".png":
-            self.plot().savefig(path, dpi=150)
-        elif path.suffix in (".html", ".json"):
-            path.write_text(self.to_html() if path.suffix == ".html" else self.to_json(), encoding="utf-8")
-        else:
-            raise DataError(f"an explanation is saved as .html, .png or .json. Received: path={str(path)!r}")
-        return path
+        forms = {".html": self.to_html, ".png": self.plot, ".json": self.to_json}
+        return save(path, "an explanation", forms)
 
 
 def _rounded(values):

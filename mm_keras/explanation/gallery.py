@@ -1,7 +1,6 @@
 """Several explanations on one page: rows of a data set, or two of them side by side."""
 
 import json
-from pathlib import Path
 
 import markupsafe
 import numpy as np
@@ -12,6 +11,7 @@ from mm_keras.evaluation.evaluate import predict_rows, rows_to_score
 from mm_keras.explanation.explain import explain_subject
 from mm_keras.explanation.subjects import RunSubject
 from mm_keras.explanation.targets import find_task, known
+from mm_keras.saving import save
 from mm_keras.training.run import load_run
 
 # Explained at a time, so that memory stays flat.
@@ -89,12 +89,8 @@ class Gallery:
         Raises:
             DataError: On another suffix.
         """
-        path = Path(path)
-        texts = {".html": self.to_html, ".json": self.to_json, ".csv": lambda: self.table().to_csv(index=False)}
-        if path.suffix not in texts:
-            raise DataError(f"a gallery is saved as .html, .json or .csv. Received: path={str(path)!r}")
-        path.write_text(texts[path.suffix](), encoding="utf-8")
-        return path
+        forms = {".html": self.to_html, ".json": self.to_json, ".csv": lambda: self.table().to_csv(index=False)}
+        return save(path, "a gallery", forms)
 
 
 def gallery(

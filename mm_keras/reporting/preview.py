@@ -4,7 +4,6 @@ import base64
 import html
 import io
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -14,9 +13,8 @@ from mm_keras.errors import DataError
 from mm_keras.explanation.panels import Panel, make_panel
 from mm_keras.preprocessing.raw import raw_batch
 from mm_keras.recipe import load_recipe
+from mm_keras.saving import save
 from mm_keras.training.learn import learn
-
-SUFFIXES = (".html", ".png")
 
 
 @dataclass(frozen=True)
@@ -98,21 +96,7 @@ class Preview:
         Raises:
             DataError: On another suffix.
         """
-        path = check_suffix(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == ".png":
-            self.plot().savefig(path, dpi=100)
-        else:
-            path.write_text(self.to_html(), encoding="utf-8")
-        return path
-
-
-def check_suffix(path):
-    """Returns the path when a preview can be saved there."""
-    path = Path(path)
-    if path.suffix not in SUFFIXES:
-        raise DataError(f"a preview is saved as one of {list(SUFFIXES)}. Received: {str(path)!r}")
-    return path
+        return save(path, "a preview", {".html": self.to_html, ".png": self.plot}, dpi=100)
 
 
 def preview(recipe, data, rows=6, *, draws=3):

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,6 +15,7 @@ from mm_keras.explanation.coalitions import Contributions, pairs_of, picked, sha
 from mm_keras.explanation.explanation import nested
 from mm_keras.explanation.subjects import run_engine
 from mm_keras.registry import nearest
+from mm_keras.saving import save
 from mm_keras.training.run import load_run
 
 BATCH_ROWS = 128
@@ -79,6 +79,10 @@ class Importance:
         parts += [self.pairs().to_html()] if self.interactions else []
         return "".join(parts)
 
+    def to_html(self):
+        """Returns a whole HTML page."""
+        return f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{self.task}</title>{self._repr_html_()}'
+
     def plot(self):
         """Returns a `matplotlib.figure.Figure`."""
         from mm_keras.explanation.importance.plot import plot_importance
@@ -99,18 +103,8 @@ class Importance:
         Raises:
             DataError: On another suffix.
         """
-        path = Path(path)
-        if path.suffix == ".png":
-            self.plot().savefig(path, dpi=150)
-        elif path.suffix == ".csv":
-            self.rows.to_csv(path, index=False)
-        elif path.suffix == ".json":
-            path.write_text(self.to_json(), encoding="utf-8")
-        elif path.suffix == ".html":
-            path.write_text(f'<!doctype html><meta charset="utf-8">{self._repr_html_()}', encoding="utf-8")
-        else:
-            raise DataError(f"importance is saved as .png, .json, .csv or .html. Received: path={str(path)!r}")
-        return path
+        forms = {".png": self.plot, ".json": self.to_json, ".csv": lambda: self.rows.to_csv(index=False)}
+        return save(path, "importance", forms | {".html": self.to_html})
 
 
 def importance(run, data=None, task=None, seed=0):

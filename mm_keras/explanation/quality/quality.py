@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,6 +18,7 @@ from mm_keras.explanation.quality.units import Units, values_without
 from mm_keras.explanation.subjects import run_engine
 from mm_keras.preprocessing.raw import raw_batch
 from mm_keras.registry import nearest
+from mm_keras.saving import save
 from mm_keras.training.run import load_run
 
 RANDOM = "random"
@@ -86,6 +86,10 @@ class Quality:
         table = self.table().to_html(float_format="{:.3g}".format, na_rep="")
         return f"<p>{self.task}: {self.n} rows. More is better of {more}; less of the others.</p>{table}"
 
+    def to_html(self):
+        """Returns a whole HTML page."""
+        return f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{self.task}</title>{self._repr_html_()}'
+
     def plot(self):
         """Returns a `matplotlib.figure.Figure`."""
         from mm_keras.explanation.quality.plot import plot_quality
@@ -106,18 +110,8 @@ class Quality:
         Raises:
             DataError: On another suffix.
         """
-        path = Path(path)
-        if path.suffix == ".png":
-            self.plot().savefig(path, dpi=150)
-        elif path.suffix == ".csv":
-            self.table().to_csv(path)
-        elif path.suffix == ".json":
-            path.write_text(self.to_json(), encoding="utf-8")
-        elif path.suffix == ".html":
-            path.write_text(f'<!doctype html><meta charset="utf-8">{self._repr_html_()}', encoding="utf-8")
-        else:
-            raise DataError(f"explanations' quality is saved as .png, .json, .csv or .html. Received: {str(path)!r}")
-        return path
+        forms = {".png": self.plot, ".json": self.to_json, ".csv": lambda: self.table().to_csv()}
+        return save(path, "the quality of explanations", forms | {".html": self.to_html})
 
 
 def explain_quality(

@@ -1,0 +1,48 @@
+"""Results written in the form that a suffix names."""
+
+from pathlib import Path
+
+from mm_keras.errors import DataError
+
+
+def check_suffix(path, what, forms):
+    """Returns the path, a `pathlib.Path`.
+
+    Args:
+        path: Where to write.
+        what: What is written, as the error calls it.
+        forms: The suffixes there are.
+
+    Raises:
+        DataError: On another suffix.
+    """
+    path, (*others, last) = Path(path), forms
+    if path.suffix not in forms:
+        listed = f"{', '.join(others)} or {last}" if others else last
+        raise DataError(f"{what} is saved as {listed}. Received: path={str(path)!r}")
+    return path
+
+
+def save(path, what, forms, dpi=150):
+    """Writes a result; its folder is made if absent.
+
+    Args:
+        path: Where to write.
+        what: As in `check_suffix`.
+        forms: `{suffix: function that returns the text, or of ".png" the matplotlib.figure.Figure}`.
+        dpi: Dots an inch, of a figure.
+
+    Returns:
+        The path, a `pathlib.Path`.
+
+    Raises:
+        DataError: On another suffix.
+    """
+    path = check_suffix(path, what, forms)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = forms[path.suffix]()
+    if path.suffix == ".png":
+        made.savefig(path, dpi=dpi)
+    else:
+        path.write_text(made, encoding="utf-8")
+    return path
