@@ -2,6 +2,8 @@
 PYTHON ?= $(shell for p in python3.12 python3.11 python3.10 python3; do if $$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then echo $$p; break; fi; done)
 VENV ?= .venv
 RUN := $(VENV)/bin
+# Two test files at a time: tracing graphs keeps one core busy, and no more.
+BESIDE := -n 2 --dist loadfile
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .PHONY: demo test test-slow lint bench serve-check old-check clean
@@ -10,10 +12,10 @@ demo: $(VENV)/.installed  ## train, evaluate, explain, export and check the expo
 	$(RUN)/mm-keras demo
 
 test: $(VENV)/.installed  ## the default tests
-	$(RUN)/python -m pytest -q
+	$(RUN)/python -m pytest -q $(BESIDE)
 
 test-slow: $(VENV)/.installed  ## the slow ones
-	$(RUN)/python -m pytest -q -m slow
+	$(RUN)/python -m pytest -q -m slow $(BESIDE)
 
 lint: $(VENV)/.installed
 	$(RUN)/ruff check .
