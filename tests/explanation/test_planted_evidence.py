@@ -44,7 +44,8 @@ def test_maps_point_at_the_evidence_and_random_ones_do_not(quality):
     for name in INPUTS:
         own, random = (quality.scores[m][name] for m in ("integrated_gradients", "random"))
         assert own["pointing"]["value"] >= 0.95, name
-        assert own["mass"]["value"] >= 0.8, name
+        # 0.8 was reached by each of the three; another machine's rounding trains another model.
+        assert own["mass"]["value"] >= 0.75, name
         assert random["mass"]["value"] <= 0.2, name
         assert own["gap"]["low"] > random["gap"]["high"], name
         assert own["sensitivity"]["value"] > random["sensitivity"]["value"] + 0.05, name
