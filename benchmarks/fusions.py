@@ -42,11 +42,15 @@ COLUMNS = ["fusion", "accuracy", "95 % interval", "parameters", "step", "LiteRT"
 
 
 def litert_of(run, folder):
-    """Returns `"yes"`, or why no file was written."""
+    """Returns `"yes"`, or which files fail their proof, or why none was written."""
     try:
         mm.export(run, folder, verbose=False)
     except ExportError as error:
-        return str(error).strip().splitlines()[0][:100]
+        parity = getattr(error, "parity", None)
+        if parity is None:
+            return str(error).strip().splitlines()[0][:100]
+        failed = parity[~parity["passed"].astype(bool)]
+        return f"not {', '.join(sorted(set(failed['artefact'] + ' (' + failed['measure'] + ')')))}"
     return "yes"
 
 
