@@ -67,7 +67,7 @@ def test_maps_point_at_the_evidence(found, method):
     for values, mask in zip(maps[method][0], masks, strict=False):
         for n in values.keys() & mask.keys() - ({"title"} if is_map else set()):
             hits[n].append(mask[n].flat[values[n].argmax()])
-    # Measured by input, 3 to 6 examples each: 1.0 for integrated gradients; .8 to 1.0 for most others, .33 for the photo's
+    # Measured by input, 3 to 6 examples each: 1.0 for integrated gradients; .8 to 1.0 for most, .33 for the photo's
     # gradient, .60 for gradient x input of the title, .67 and .50 for Grad-CAM of photo and voice, whose maps are
     # coarse. A random map is right in .04 to .06 of photos and sounds.
     least = 0.95 if method == "integrated_gradients" else 0.4 if is_map else 0.7
