@@ -34,13 +34,13 @@ def refused(run, folder, **options):
 def with_changed_weight(save):
     """Wraps a saver so that one weight of the written model differs by a hundredth."""
 
-    def run_changed(path, run, model):
+    def run_changed(path, run, model, **options):
         weight = model.get_layer("kind_logits").kernel
         before = weight.numpy()
         changed = before.copy()
         changed[0, 0] += 0.01
         weight.assign(changed)
-        save(path, run, model)
+        save(path, run, model, **options)
         weight.assign(before)
 
     return run_changed
