@@ -5,13 +5,16 @@ usage: python benchmarks/saliency.py av_mnist_lite|emoji --data DIR
 DIR holds the unpacked sets, as for `real_data.py`, whose recipes these are. Test rows that are predicted right count.
 
 av_mnist_lite  the audio map on the spoken part: from `speech_offset` on, as long as the median recording
-emoji          the picture's map on the box around what is not transparent; the rest is blank margin
+emoji          the picture's map on the box around what is not transparent; the rest is blank margin, white as these
+               pictures lie on white. Maps start at a white picture: from a black one, the margin is what is seen first.
+               The black start is measured too.
 
 pointing  share of maps whose largest value is there, beside a random map
 mass      share of the positive relevance that is there, beside a random map
 """
 
 import argparse
+import io
 import json
 import os
 import tempfile
@@ -55,7 +58,18 @@ def opaque(table, home, spec):
     return found
 
 
-SETS = {"av_mnist_lite": ("audio", spoken), "emoji": ("picture", opaque)}
+def white(side=32):
+    """Returns the PNG bytes of a white picture."""
+    file = io.BytesIO()
+    Image.new("RGB", (side, side), "white").save(file, "PNG")
+    return file.getvalue()
+
+
+# {set: (input, function to the evidence, {what maps start at: `baselines` of `mm.explain_quality`})}
+SETS = {
+    "av_mnist_lite": ("audio", spoken, {"blank": None}),
+    "emoji": ("picture", opaque, {"white": {"picture": white()}, "black": None}),
+}
 
 
 def main():
@@ -66,7 +80,7 @@ def main():
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--rows", type=int, default=200)
     args = parser.parse_args()
-    home, (name, evidence_of) = args.data / args.name, SETS[args.name]
+    home, (name, evidence_of, starts) = args.data / args.name, SETS[args.name]
     recipe = mm.load_recipe(HERE / "recipes" / f"{args.name}.yaml")
     if args.epochs:
         recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"epochs": args.epochs})})
@@ -76,9 +90,13 @@ def main():
     truths = pd.DataFrame({"id": ids, f"{name}_evidence": evidence_of(table, home, recipe.inputs[name])})
     with tempfile.TemporaryDirectory() as folder:
         run = mm.fit(recipe, data, Path(folder) / "run", verbose=False)
-        found = mm.explain_quality(run, data.test, list(METHODS), args.rows, truths=truths)
-    print(found.table().loc[name].round(3))
-    scores = {m: {k: s[name][k] for k in ("pointing", "mass")} for m, s in found.scores.items()}
+        scores = {}
+        for start, baselines in starts.items():
+            found = mm.explain_quality(
+                run, data.test, list(METHODS), args.rows, truths=truths, baselines=baselines, steps=32
+            )
+            print(f"{start} start\n{found.table().loc[name].round(3)}", flush=True)
+            scores[start] = {m: {k: s[name][k] for k in ("pointing", "mass")} for m, s in found.scores.items()}
     print(json.dumps({"name": args.name, "input": name, "rows": found.n, "scores": scores}))
 
 

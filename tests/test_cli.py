@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
@@ -107,11 +108,16 @@ def test_evaluate_predict_inspect_and_explain(fitted, digits_folder, tmp_path):
     result = runner.invoke(app, ["explain", str(folder), "--row", "d0003", "--out", str(page), *layer])
     assert result.exit_code == 0, result.output
     assert "layercam" in page.read_text(encoding="utf-8")
-    for word, fault in (("word", "expected INPUT=PATH"), ("word=word_encoder/embeding", "Did you mean")):
+    for word, fault in (("word", "expected NAME=VALUE"), ("word=word_encoder/embeding", "Did you mean")):
         layer[-1] = word
         result = runner.invoke(app, ["explain", str(folder), "--row", "d0003", "--out", str(page), *layer])
         assert result.exit_code != 0
         assert fault in result.output + str(result.exception)
+    word = truth.set_index("id").loc["d0003", "word"]
+    own = ["--row", "d0003", "--method", "gradient_x_input", "--baseline", f"word={word}"]
+    result = runner.invoke(app, ["explain", str(folder), *own, "--out", str(tmp_path / "own.json")])
+    assert result.exit_code == 0, result.output
+    assert not np.any(json.loads((tmp_path / "own.json").read_text())["inputs"]["word"]["map"])
 
 
 def test_galleries_are_of_ids_or_of_a_choice(fitted, tmp_path):

@@ -85,12 +85,13 @@ def explain(
     task: Annotated[str | None, typer.Option(help="Task to explain. Defaults to the first.")] = None,
     method: Annotated[str, typer.Option(help="How the maps are made.")] = "integrated_gradients",
     layer: Annotated[list[str] | None, typer.Option(help="INPUT=PATH: whose output is its feature map.")] = None,
+    baseline: Annotated[list[str] | None, typer.Option(help="FIELD=VALUE: what maps are measured from.")] = None,
 ):
     """Show what each input, and each part of it, contributed to one prediction."""
     mm = package()
     if (row is None) == (gallery is None):
         raise DataError("give --row ID, or --gallery worst, best, uncertain or random.")
-    options = {"target": target, "task": task, "method": method, "layers": dict(_pair(words) for words in layer or [])}
+    options = {"target": target, "task": task, "method": method, "layers": _pairs(layer), "baselines": _pairs(baseline)}
     run = mm.load_run(run)
     if gallery is not None:
         found = mm.gallery(run, None, gallery, count, **options)
@@ -128,11 +129,13 @@ def explain_quality(
     task: Annotated[str | None, typer.Option(help="Task to explain. Defaults to the first.")] = None,
     rows: Annotated[int, typer.Option(min=1, help="Most rows, drawn at random.")] = 100,
     truths: Annotated[Path | None, typer.Option(help="CSV with the columns id and INPUT_evidence.")] = None,
+    baseline: Annotated[list[str] | None, typer.Option(help="FIELD=VALUE: what maps are measured from.")] = None,
     randomise: Annotated[bool, typer.Option(help="Compare with models whose weights are drawn anew.")] = False,
 ):
     """Measure how right explanations are, each method beside a random map."""
     mm = package()
-    found = mm.explain_quality(run, manifest, method or None, rows, task, truths, randomise=randomise)
+    options = {"baselines": _pairs(baseline), "randomise": randomise}
+    found = mm.explain_quality(run, manifest, method or None, rows, task, truths, **options)
     table = found.table().reset_index()
     numbers = table.select_dtypes("number").columns
     table[numbers] = table[numbers].map(lambda v: "" if v != v else f"{v:.3f}")
@@ -145,8 +148,9 @@ def _save(found, out):
         console.print(escape(str(found.save(out))))
 
 
-def _pair(words):
-    name, sign, path = words.partition("=")
-    if not (name and sign and path):
-        raise typer.BadParameter(f"expected INPUT=PATH, such as photo=photo_encoder/conv2d. Received: {words!r}")
-    return name, path
+def _pairs(words):
+    """Returns `{name: value}` of `["name=value", ..]`."""
+    pairs = [word.partition("=") for word in words or []]
+    if bad := ["".join(pair) for pair in pairs if not all(pair)]:
+        raise typer.BadParameter(f"expected NAME=VALUE, such as photo=photo_encoder/conv2d. Received: {bad[0]!r}")
+    return {name: value for name, _, value in pairs}

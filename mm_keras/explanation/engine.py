@@ -101,6 +101,18 @@ class Engine(Network):
         told._blanks = None if blanks is None else (blanks, self.observe(blanks).entries)
         return told
 
+    def starting(self, tensors, names):
+        """Returns the same engine, whose maps are measured from some inputs' values that are not blank.
+
+        Args:
+            tensors: `{input: array (1, ...)}`, as the model takes them.
+            names: The inputs meant; the others start at their blank value, and what is missing stays missing.
+        """
+        told, entries = copy.copy(self), self.observe(tensors).entries
+        starts = {n: v if n in names else np.zeros_like(v) for n, v in entries.items()}
+        told._blanks = {n: np.zeros_like(t) for n, t in tensors.items()}, starts
+        return told
+
     def scored(self, score):
         """Returns an engine of one column, a function of the outputs.
 

@@ -53,7 +53,9 @@ def explain(
             last; a nested layer is `"mobilenet/out_relu"`.
         inputs: What the inputs of a Keras model hold, in the structure of `example`: `"image"`, `"text"` (int ids),
             `"audio"`, `"tabular"`, `"vector"` or `"series"`.
-        baselines: Of a Keras model, `{input: array}` that stands for nothing. Defaults to zeros.
+        baselines: What maps are measured from, in place of the blank values of a run: `{field: raw value}`, as of
+            `example`; for instance a white picture for pictures on white, of which the margin then counts for nothing.
+            Of a Keras model `{input: array}` that stands for nothing. Defaults to zeros.
         names: Of a Keras model, `{input: names of its parts}`, a list (a text's by id) or a function of the array; and
             `{output: names of its units}`.
 

@@ -99,28 +99,26 @@ def gallery(
     which="worst",
     count=12,
     *,
-    target=None,
-    method="integrated_gradients",
     task=None,
-    steps=32,
     layers=None,
+    baselines=None,
     seed=0,
+    **options,
 ):
     """Explains some rows of a data set, in batches.
 
     Args:
         run: A `Run` or its folder.
         data: Rows as `evaluate` takes them, with labels unless `which` is `"uncertain"` or `"random"`; or a list of
-            ids among the run's own rows. Defaults to the run's test rows.
+            ids among the run's own rows, all of which are shown in this order. Defaults to the run's test rows.
         which: `"worst"`: where the true class got the least probability, or the value is farthest off; `"best"`, the
             other end; `"uncertain"`: where the two most probable classes are closest; `"random"`.
         count: How many rows, at most.
-        target: As of `explain`.
-        method: As of `explain`.
         task: As of `explain`.
-        steps: As of `explain`.
         layers: As of `explain`.
+        baselines: As of `explain`.
         seed: Of the random rows.
+        **options: `target`, `method` and `steps` of `explain`.
 
     Returns:
         A `Gallery`; its titles are ids, true labels and predictions.
@@ -144,8 +142,8 @@ def gallery(
         heading = f"{name}: {len(order)} {which} of {len(rows)} rows"
     made = []
     for start in range(0, len(examples), BLOCK_ROWS):
-        subject = RunSubject(run, examples[start : start + BLOCK_ROWS], layers)
-        made += explain_subject(subject, target, method, name, steps)
+        subject = RunSubject(run, examples[start : start + BLOCK_ROWS], layers, baselines)
+        made += explain_subject(subject, task=name, **options)
     return Gallery(made, titles, heading)
 
 

@@ -1,10 +1,12 @@
 """Gradient x input and Grad-CAM as ops of a graph, for a served model that says why."""
 
+import math
+
 import tensorflow as tf
 from keras import ops
 
-# Kinds whose entry has axes behind its places: channels, or the numbers of a vector.
-_DEPTH = {"image": 1, "views": 1, "video": 1, "text": 1, "entity": 1}
+# Kinds whose entry has one axis behind its places: channels, or the numbers of a vector.
+_DEEP = ("image", "views", "video", "entity")
 
 
 def explained(engine, tensors):
@@ -54,15 +56,8 @@ def added_up(kind, groups, values):
         # What the mark of a step contributed is no feature's own.
         return values[..., :-1] + values[..., -1:] / (values.shape[-1] - 1)
     if kind == "text":  # some encoders enter with several vectors a token
-        return ops.sum(ops.reshape(values, (-1, values.shape[1], _size(values.shape[2:]))), axis=-1)
-    return ops.sum(values, axis=-1) if kind in _DEPTH else values
-
-
-def _size(shape):
-    size = 1
-    for length in shape:
-        size *= length
-    return size
+        return ops.sum(ops.reshape(values, (-1, values.shape[1], math.prod(values.shape[2:]))), axis=-1)
+    return ops.sum(values, axis=-1) if kind in _DEEP else values
 
 
 def _heat(features, gradients):

@@ -13,8 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-# A picture's values lie between these, the first that fits; others are left free.
-RANGES = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))
+from mm_keras.explanation.panels import value_range
 
 
 def saliency(engine, name, entries, held, column):
@@ -72,7 +71,7 @@ def climb(engine, name, entries, held, column, steps, kind):
 
     model, probe, _ = _probe(engine, name, entries, held, column)
     start = _seed(probe, entries[name])
-    low, high = _range(entries[name]) if kind in ("image", "views", "video") else (None, None)
+    low, high = value_range(entries[name]) if kind in ("image", "views", "video") else (None, None)
     span = float(np.ptp(entries[name])) or 1.0 if high is None else high - low
     probe.is_compiled = True
     try:
@@ -217,11 +216,6 @@ def _variable(spec):
 def _tiled(variable, rows):
     value = variable.read_value()
     return tf.ensure_shape(tf.repeat(value, rows, axis=0), [None, *variable.shape[1:]])
-
-
-def _range(values):
-    low, high = float(values.min()), float(values.max())
-    return next(((a, b) for a, b in RANGES if a <= low and high <= b), (low, high))
 
 
 @contextmanager

@@ -1,7 +1,5 @@
 """What a person looks at: each input as the model saw it, and its map in the same layout."""
 
-import io
-import wave
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +7,10 @@ import tensorflow as tf
 from PIL import Image as Picture
 
 from mm_keras.errors import DataError
+from mm_keras.preprocessing.wav import encode_wav
 
+# A picture's values lie between the first of these that fit.
+RANGES = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))
 # A photo's longer side on a card; more would only make the page heavy.
 MOST_PIXELS = 512
 
@@ -81,7 +82,7 @@ def _audio(preprocessor, tensor, attribution, raw):
     low, high = (1127.0 * np.log1p(f / 700.0) for f in (spec.min_hz, top))
     middles = 700.0 * np.expm1(np.linspace(low, high, spec.num_mel_bins + 2)[1:-1] / 1127.0)
     seen = {"seconds": tensor.shape[0] * preprocessor.hop / spec.sampling_rate, "hertz": tuple(middles.tolist())}
-    return attribution.T, {**seen, "sound": _wav(waveform, spec.sampling_rate)}
+    return attribution.T, {**seen, "sound": encode_wav(waveform, spec.sampling_rate)}
 
 
 def _tabular(preprocessor, tensor, attribution, raw):
@@ -155,10 +156,9 @@ def make_panel(preprocessor, tensor, attribution, raw):
 
 def _plain_image(tensor, blank, attribution, names):
     pixels = np.asarray(tensor, np.float64).reshape(*tensor.shape[:2], -1)
-    low, high = next(
-        ((a, b) for a, b in RANGES if a <= pixels.min() and pixels.max() <= b), (pixels.min(), pixels.max())
-    )
-    shown = np.round(255 * (pixels - low) / (high - low)).astype(np.uint8)
+    low, high = value_range(pixels)
+    # A picture of one value outside of every usual range has no width: it is drawn black.
+    shown = np.round(255 * (pixels - low) / ((high - low) or 1.0)).astype(np.uint8)
     if shown.shape[-1] not in (3, 4):
         shown = np.repeat(shown.mean(axis=-1, keepdims=True).astype(np.uint8), 3, axis=-1)
     values = attribution.reshape(*tensor.shape[:2], -1).sum(axis=-1)
@@ -195,8 +195,12 @@ PLAIN = {
     "vector": _plain_table,
     "series": _plain_steps,
 }
-# A picture's values lie between the first of these that fit.
-RANGES = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))
+
+
+def value_range(pixels):
+    """Returns `(low, high)`: the first usual range that a picture's values lie in, else their own."""
+    low, high = float(pixels.min()), float(pixels.max())
+    return next(((a, b) for a, b in RANGES if a <= low and high <= b), (low, high))
 
 
 def make_plain_panel(kind, tensor, blank, attribution, names=None):
@@ -246,13 +250,3 @@ def _at_most(pixels, side):
     share = side / max(height, width)
     size = max(1, round(width * share)), max(1, round(height * share))
     return np.asarray(Picture.fromarray(pixels).resize(size, Picture.Resampling.LANCZOS))
-
-
-def _wav(waveform, rate):
-    file = io.BytesIO()
-    with wave.open(file, "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(rate)
-        out.writeframes(np.round(np.clip(waveform, -1, 1) * 32767).astype("<i2").tobytes())
-    return file.getvalue()

@@ -19,17 +19,27 @@ from mm_keras.registry import nearest
 from mm_keras.training.run import load_run
 
 
-def run_engine(run, model=None, layers=None):
+def run_engine(run, model=None, layers=None, baselines=None):
     """Returns the `Engine` of a run, told what its inputs are.
 
     Args:
         run: A `Run`.
         model: Another model of the same network. Defaults to the run's.
         layers: `{input: path}` of feature maps, or `None`.
+        baselines: `{field: raw value}` that maps are measured from, of some inputs. Defaults to blank values.
+
+    Raises:
+        DataError: On an unknown field, input or layer, and on a baseline that cannot be decoded.
     """
     kinds = {n: p.spec.layout for n, p in run.preprocessors.items()}
     groups = {n: p.tensor.groups for n, p in run.preprocessors.items() if p.tensor.groups}
-    return engine_for(run.model if model is None else model, run.tasks).asked(kinds, groups, layers)
+    engine = engine_for(run.model if model is None else model, run.tasks).asked(kinds, groups, layers)
+    if not baselines:
+        return engine
+    tensors, fine = run.encode([baselines])
+    if bad := [n for n, ok in fine.items() if not ok.all()]:
+        raise DataError(f"`baselines`: {', '.join(bad)} cannot be decoded.")
+    return engine.starting(tensors, [n for n, p in run.preprocessors.items() if baselines.keys() & p.raw_specs.keys()])
 
 
 class RunSubject:
@@ -39,12 +49,13 @@ class RunSubject:
         run: A `Run` or its folder.
         examples: Of `{field: raw value}`; an absent field is missing.
         layers: `{input: path}` of feature maps, or `None`.
+        baselines: As of `run_engine`.
 
     Raises:
         DataError: On an unknown field, input or layer, and on a value that cannot be decoded.
     """
 
-    def __init__(self, run, examples, layers=None):
+    def __init__(self, run, examples, layers=None, baselines=None):
         self._run = run = load_run(run)
         self._raw, (self.tensors, fine) = raw_batch(run.preprocessors, examples), run.encode(examples)
         if bad := {n: np.flatnonzero(~ok).tolist() for n, ok in fine.items() if not ok.all()}:
@@ -52,7 +63,7 @@ class RunSubject:
             raise DataError(f"the example's {named} cannot be decoded, so there is nothing to explain.")
         self.blanks = None
         self.tasks = run.tasks
-        self.engine = run_engine(run, layers=layers)
+        self.engine = run_engine(run, layers=layers, baselines=baselines)
 
     def panel(self, name, row, attribution):
         """Returns `(map, Panel)` of one input of one example."""
@@ -108,9 +119,9 @@ def subject_of(model, example, inputs, layers, baselines, names):
     """Returns the subject of a run, its folder, or a Keras model."""
     if isinstance(model, keras.Model):
         return ModelSubject(model, example, inputs, layers, baselines, names)
-    if inputs or baselines or names:
-        raise DataError("`inputs`, `baselines` and `names` are of a Keras model; a run knows its own.")
-    return RunSubject(model, [example], layers)
+    if inputs or names:
+        raise DataError("`inputs` and `names` are of a Keras model; a run knows its own.")
+    return RunSubject(model, [example], layers, baselines)
 
 
 def _layout(model):

@@ -49,33 +49,62 @@ def build_schema(run, explained=None):
         `{"inputs": raw fields, "tensors": model tensors, "outputs": served outputs, "litert": names of its files'
         inputs and outputs}`. A blank value of `"NaN"` means that every number is NaN.
     """
-    inputs, tensors = {}, {}
-    for name, p in run.preprocessors.items():
-        for field, spec in p.raw_specs.items():
-            inputs[field] = {
-                "input": name,
-                "dtype": spec.dtype.name,
-                "shape": [None, *spec.shape.as_list()],
-                "meaning": _raw_meaning(p, field),
-                "blank": "NaN" if spec.dtype.is_floating else "",
-                "value": _value_kind(p, spec),
-                "limits": _limits(p, spec),
-            }
-        tensors[name] = {
-            "modality": p.spec.kind,
-            "dtype": p.tensor.dtype,
-            "shape": [None, *p.tensor.shape],
-            "axes": ["batch", *_TENSORS[p.spec.layout]],
-            "meaning": _MEANING["text"][p.spec.tokens] if p.spec.kind == "text" else _MEANING[p.spec.layout],
-            "blank": 0,
-            "preprocessing": _settings(p),
-        }
+    outputs = _all_outputs(run)
+    signatures = {
+        "serving_default": {"takes": "inputs"},
+        "tensors": {"takes": "tensors"},
+        "embedding": {"takes": "inputs"},
+    }
+    if explained:
+        signatures["explain"] = {"takes": "inputs"}
+        for output in outputs.values():
+            if "serving_default" in output["signatures"]:
+                output["signatures"].append("explain")
+        outputs |= explained
+    return {
+        "format": FORMAT,
+        "signatures": signatures,
+        "inputs": {f: _field(p, f) for p in run.preprocessors.values() for f in p.raw_specs},
+        "tensors": {name: _tensor(p) for name, p in run.preprocessors.items()},
+        "outputs": outputs,
+        "classes": {n: list(t.classes) for n, t in run.tasks.items() if t.is_categorical},
+    }
+
+
+def _field(p, field):
+    spec = p.raw_specs[field]
+    return {
+        "input": p.name,
+        "dtype": spec.dtype.name,
+        "shape": [None, *spec.shape.as_list()],
+        "meaning": _raw_meaning(p, field),
+        "blank": "NaN" if spec.dtype.is_floating else "",
+        "value": _value_kind(p, spec),
+        "limits": _limits(p, spec),
+    }
+
+
+def _tensor(p):
+    return {
+        "modality": p.spec.kind,
+        "dtype": p.tensor.dtype,
+        "shape": [None, *p.tensor.shape],
+        "axes": ["batch", *_TENSORS[p.spec.layout]],
+        "meaning": _MEANING["text"][p.spec.tokens] if p.spec.kind == "text" else _MEANING[p.spec.layout],
+        "blank": 0,
+        "preprocessing": _settings(p),
+    }
+
+
+def _all_outputs(run):
+    """Returns `{output: what it is}` of the signatures that every bundle has."""
     outputs = {k: v for name, task in run.tasks.items() for k, v in _outputs(name, task).items()}
     outputs["error"] = {
-        "dtype": "string", "shape": [None], "signatures": ["serving_default"],
+        "dtype": "string",
+        "shape": [None],
+        "signatures": ["serving_default", "embedding"],
         "meaning": "empty when the row is fine, else each input that counted as missing, and why",
-    }  # fmt: skip
-    outputs["error"]["signatures"].append("embedding")
+    }
     outputs["embedding"] = {
         "dtype": "float32",
         "shape": [None, _embedding_size(run)],
@@ -89,25 +118,7 @@ def build_schema(run, explained=None):
             "meaning": "whether the answer rests on this input: it was given and could be decoded",
             "signatures": ["serving_default", "tensors", "embedding"],
         }
-    signatures = {
-        "serving_default": {"takes": "inputs"},
-        "tensors": {"takes": "tensors"},
-        "embedding": {"takes": "inputs"},
-    }
-    if explained:
-        signatures["explain"] = {"takes": "inputs"}
-        for output in outputs.values():
-            if "serving_default" in output["signatures"]:
-                output["signatures"] = [*output["signatures"], "explain"]
-        outputs |= explained
-    return {
-        "format": FORMAT,
-        "signatures": signatures,
-        "inputs": inputs,
-        "tensors": tensors,
-        "outputs": outputs,
-        "classes": {n: list(t.classes) for n, t in run.tasks.items() if t.is_categorical},
-    }
+    return outputs
 
 
 def _value_kind(p, spec):
@@ -187,12 +198,13 @@ def _settings(p):
 
 
 def _outputs(name, task):
-    both = {"signatures": ["serving_default", "tensors"]}
     if not task.is_categorical:
-        return {name: {"dtype": "float32", "shape": [None, 1], "meaning": "value, in the unit of its column", **both}}
-    count = len(task.classes)
-    return {
-        name: {"dtype": "float32", "shape": [None, count], "meaning": "probability of each class", **both},
-        f"{name}_label": {"dtype": "string", "shape": [None], "meaning": "the most probable class", **both},
-        f"{name}_classes": {"dtype": "string", "shape": [None, count], "meaning": "the class of each column", **both},
-    }
+        found = {name: {"dtype": "float32", "shape": [None, 1], "meaning": "value, in the unit of its column"}}
+    else:
+        count = len(task.classes)
+        found = {
+            name: {"dtype": "float32", "shape": [None, count], "meaning": "probability of each class"},
+            f"{name}_label": {"dtype": "string", "shape": [None], "meaning": "the most probable class"},
+            f"{name}_classes": {"dtype": "string", "shape": [None, count], "meaning": "the class of each column"},
+        }
+    return {k: {**v, "signatures": ["serving_default", "tensors"]} for k, v in found.items()}

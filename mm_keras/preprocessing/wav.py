@@ -3,8 +3,11 @@
 `tf.audio.decode_wav` reads 16-bit PCM only and drops channels instead of mixing them.
 """
 
+import io
 import math
+import wave
 
+import numpy as np
 import tensorflow as tf
 
 _PAD = b"\0" * 64  # keeps `substr` in range whatever the header claims
@@ -52,6 +55,22 @@ def decode_wav(contents):
 
     # The walk below costs ten times as much as reading; a training spends it on every clip.
     return tf.cond(plain, read_plain, lambda: _decode_any(contents))
+
+
+def encode_wav(waveform, rate):
+    """Returns the bytes of a 16-bit mono WAVE file.
+
+    Args:
+        waveform: Float `(samples,)`; what lies outside [-1, 1] is clipped.
+        rate: Samples per second, an int.
+    """
+    file = io.BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(rate)
+        out.writeframes(np.round(np.clip(waveform, -1, 1) * 32767).astype("<i2").tobytes())
+    return file.getvalue()
 
 
 def _decode_any(contents):

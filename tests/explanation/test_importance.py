@@ -17,7 +17,7 @@ def test_means_are_those_of_single_explanations(five_input_run):
     alone = [mm.explain(five_input_run, e, steps=1) for e in examples]
     assert list(found.rows["target"]) == [e.target for e in alone]
     for name, entry in found.inputs.items():
-        np.testing.assert_allclose(found.rows[name], [e.scores[name] for e in alone], atol=1e-5)
+        np.testing.assert_allclose(found.rows[f"{name}_score"], [e.scores[name] for e in alone], atol=1e-5)
         assert entry["share"]["value"] == pytest.approx(np.mean([e.shares[name] for e in alone]), abs=1e-5)
         assert entry["score"]["value"] == pytest.approx(np.mean([e.scores[name] for e in alone]), abs=1e-5)
         assert entry["share"]["low"] <= entry["share"]["value"] <= entry["share"]["high"]
@@ -102,7 +102,7 @@ def test_xor_is_all_interaction_and_a_sum_of_decisions_has_none(seed, tmp_path):
     for fusion in ("gated", "decision_mean"):
         run = trained(manifest, tmp_path / fusion, fusion, epochs=8, modality_dropout=0.3, seed=seed)
         found = mm.importance(run)
-        size = sum(abs(found.rows[n]).mean() for n in ("one", "two"))
+        size = sum(abs(found.rows[f"{n}_score"]).mean() for n in ("one", "two"))
         pair[fusion] = found.interactions["one", "two"]["value"]["value"] / size
     # Neither number says anything alone: v(12) = I, v(1) = v(2) = v() = 0 has shares of I / 2 each, so the ratio is 1.
     # Measured: .94 to .96 with dropout of inputs.

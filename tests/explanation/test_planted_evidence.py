@@ -1,5 +1,7 @@
 """Trained models, examples whose evidence is known: do the explanations point at it? Three trainings."""
 
+import functools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,18 +13,41 @@ import mm_keras as mm
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module", params=[0, 1, 2])
-def planted(request, tmp_path_factory):
-    """A run and its manifest."""
-    folder = tmp_path_factory.mktemp("planted")
-    run = train_planted(folder, seed=request.param)
-    return run, folder / "data" / "manifest.csv"
+SEEDS = (0, 1, 2)
 
 
 @pytest.fixture(scope="module")
-def quality(planted):
-    run, manifest = planted
-    return mm.explain_quality(run, methods="integrated_gradients", rows=60, truths=manifest)
+def trained(tmp_path_factory):
+    """`seed -> (Run, its manifest)`, each trained once."""
+
+    @functools.cache
+    def train(seed):
+        folder = tmp_path_factory.mktemp("planted")
+        return train_planted(folder, seed=seed), folder / "data" / "manifest.csv"
+
+    return train
+
+
+@pytest.fixture(scope="module")
+def qualities(trained):
+    """`seed -> Quality`."""
+
+    @functools.cache
+    def measure(seed):
+        run, manifest = trained(seed)
+        return mm.explain_quality(run, methods="integrated_gradients", rows=60, truths=manifest)
+
+    return measure
+
+
+@pytest.fixture(scope="module", params=SEEDS)
+def planted(request, trained):
+    return trained(request.param)
+
+
+@pytest.fixture
+def quality(request, planted, qualities):
+    return qualities(request.node.callspec.params["planted"])
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +69,8 @@ def test_maps_point_at_the_evidence_and_random_ones_do_not(quality):
     for name in INPUTS:
         own, random = (quality.scores[m][name] for m in ("integrated_gradients", "random"))
         assert own["pointing"]["value"] >= 0.95, name
-        # 0.8 was reached by each of the three; another machine's rounding trains another model.
+        # 0.8 was reached by each of the three, .801 once; another machine's rounding trains another model, so that 0.8
+        # is asked of the three together.
         assert own["mass"]["value"] >= 0.75, name
         assert random["mass"]["value"] <= 0.2, name
         assert own["gap"]["low"] > random["gap"]["high"], name
@@ -52,9 +78,15 @@ def test_maps_point_at_the_evidence_and_random_ones_do_not(quality):
     assert quality.completeness["integrated_gradients"]["median"] <= 0.01
 
 
+def test_the_relevance_lies_on_the_evidence(qualities):
+    for name in INPUTS:
+        masses = [qualities(seed).scores["integrated_gradients"][name]["mass"]["value"] for seed in SEEDS]
+        assert np.mean(masses) >= 0.8, (name, masses)
+
+
 def test_scores_tell_which_inputs_carry_evidence(weighed):
     found, carries, right = weighed
-    scores = found.rows[list(INPUTS)].to_numpy()[right]
+    scores = found.rows[[f"{n}_score" for n in INPUTS]].to_numpy()[right]
     carries = carries[right]
     assert roc_auc_score(carries.ravel(), scores.ravel()) >= 0.99
     assert min(roc_auc_score(carries[:, i], scores[:, i]) for i in range(len(INPUTS))) >= 0.99
@@ -63,7 +95,7 @@ def test_scores_tell_which_inputs_carry_evidence(weighed):
 
 def test_scores_add_up(weighed):
     rows = weighed[0].rows
-    total = rows[list(INPUTS)].sum(axis=1)
+    total = rows[[f"{n}_score" for n in INPUTS]].sum(axis=1)
     assert np.abs(total - (rows["value"] - rows["base_value"])).max() <= 1e-4
 
 

@@ -1,7 +1,5 @@
 """`digits`: ten digits seen, heard, spelt and tabulated, each badly, so that only together they are clear."""
 
-import io
-import wave
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +7,8 @@ import pandas as pd
 from PIL import Image as Picture
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
+
+from mm_keras.preprocessing.wav import encode_wav
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 # ITU-T Recommendation Q.23, table 1: the two frequencies of a telephone key, hertz.
@@ -95,14 +95,7 @@ def _tone(digit, rng):
     tones = sum(np.sin(2 * np.pi * hz * time + rng.uniform(0, 2 * np.pi)) for hz in (LOW_HZ[low], HIGH_HZ[high]))
     start = rng.uniform(0.0, 0.15)
     tones *= (time >= start) & (time < start + 0.2)
-    waveform = np.clip(0.034 * tones + rng.normal(0, 0.2, count), -1, 1)
-    file = io.BytesIO()
-    with wave.open(file, "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(RATE)
-        out.writeframes((waveform * 32767).astype("<i2").tobytes())
-    return file.getvalue()
+    return encode_wav(0.034 * tones + rng.normal(0, 0.2, count), RATE)
 
 
 def _words_and_card(digit, rng):

@@ -1,12 +1,13 @@
 """`planted`: five inputs in which the evidence of the class lies at a known place, or not at all."""
 
 import io
-import wave
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from PIL import Image as Picture
+
+from mm_keras.preprocessing.wav import encode_wav
 
 CLASSES = ("north", "east", "south", "west")
 COLOURS = ((1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0))
@@ -128,13 +129,8 @@ def _voice(rng, label):
         ramp = np.minimum(1.0, np.minimum(time, TONE_SECONDS - time) / RAMP_SECONDS)
         at = int(start * RATE)
         waveform[at : at + len(time)] += TONE * ramp * np.sin(2 * np.pi * hertz * time)
-    file = io.BytesIO()
-    with wave.open(file, "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(RATE)
-        out.writeframes(np.round(np.clip(waveform, -1, 1) * 32767).astype("<i2").tobytes())
-    return file.getvalue(), f"{start:.3f} {start + TONE_SECONDS:.3f} {hertz - LOBE_HERTZ} {hertz + LOBE_HERTZ}"
+    place = f"{start:.3f} {start + TONE_SECONDS:.3f} {hertz - LOBE_HERTZ} {hertz + LOBE_HERTZ}"
+    return encode_wav(waveform, RATE), place
 
 
 def _facts(rng, label):

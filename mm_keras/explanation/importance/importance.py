@@ -14,7 +14,7 @@ from mm_keras.evaluation.metrics import with_intervals
 from mm_keras.explanation.coalitions import Contributions, pairs_of, picked, share_values
 from mm_keras.explanation.explanation import nested
 from mm_keras.explanation.subjects import run_engine
-from mm_keras.registry import nearest
+from mm_keras.explanation.targets import find_task
 from mm_keras.saving import save
 from mm_keras.training.run import load_run
 
@@ -41,8 +41,8 @@ class Importance:
             of its absolute value.
         by_class: `{predicted class: {"n": rows, "inputs": as above}}`; empty for a regression.
         measured: `{"all": the measure with every input, "none": without any}`; empty without labels.
-        rows: DataFrame, a line a row: `id`, `target` (the predicted class), `value`, `base_value` and each input's
-            Shapley value.
+        rows: DataFrame, a line a row: `id`, `target` (the predicted class), `value`, `base_value` and
+            `<input>_score`, each input's Shapley value.
     """
 
     task: str
@@ -117,7 +117,7 @@ def importance(run, data=None, task=None, seed=0):
         run: A `Run` or its folder.
         data: Rows as `evaluate` takes them, with labels; or a list of examples, without. Defaults to the run's own test
             rows.
-        task: Which task. Defaults to the recipe's first.
+        task: Which task, by name or number. Defaults to the recipe's first.
         seed: Of the bootstrap.
 
     Returns:
@@ -132,9 +132,7 @@ def importance(run, data=None, task=None, seed=0):
         missing, as the model was trained to meet it; shares are of the whole inputs, not of tokens.
     """
     run = load_run(run)
-    name = next(iter(run.tasks)) if task is None else task
-    if name not in run.tasks:
-        raise DataError(f"unknown task {name!r}.{nearest(name, run.tasks)} Known: {list(run.tasks)}")
+    name = find_task(task, run.tasks)
     task, engine = run.tasks[name], run_engine(run)
     ids, scored, measured, targets = [], [], [], []
     for tensors, own_ids, labels in _batches(run, data, name):
@@ -146,7 +144,7 @@ def importance(run, data=None, task=None, seed=0):
     ids, targets, scores = np.concatenate(ids), np.concatenate(targets), _joined(scored)
     known = None if not measured else _joined(measured)
     frame = pd.DataFrame({"id": ids, "value": scores.values, "base_value": scores.base_values})
-    frame[list(scores.names)] = scores.scores
+    frame[[f"{n}_score" for n in scores.names]] = scores.scores
     by_class = {}
     if task.is_categorical:
         classes = np.array([str(c) for c in task.classes], object)[targets]

@@ -1,7 +1,7 @@
 """The parts of an input that can be taken away one by one, and the model's outputs without some of them.
 
 Taking a part away sets its numbers to zero where the input enters the model, the blank value from which integrated
-gradients start, while presences, masks and token ids stay those of the example:
+gradients start (or to the baseline, when one is given), while presences, masks and token ids stay those of the example:
 
 - picture, views, video: a pixel becomes black;
 - text: the embedding of a WordPiece or byte becomes zero; its place stays;
@@ -67,7 +67,7 @@ class Units:
         """Returns bool `(rows, units)`: which units hold anything, so that taking them away can matter.
 
         Args:
-            entry: `(rows, *shape)`.
+            entry: `(rows, *shape)`, less what stands for nothing.
             ids: `(rows, places)` where the units are places of ids; 0 is padding.
         """
         there = self.sums(np.asarray(entry) != 0) > 0
@@ -89,11 +89,11 @@ def values_without(engine, seen, column, name, units, gone):
         Float64 `(rows, variants)`.
     """
     rows, variants, _ = gone.shape
-    found = np.zeros(rows * variants)
+    found, blank = np.zeros(rows * variants), engine.blank(seen.entries)[name]
     for start in range(0, len(found), CHUNK_ROWS):
         at = np.arange(start, min(start + CHUNK_ROWS, len(found)))
         row, variant = at // variants, at % variants
         entries = {n: v[row] for n, v in seen.entries.items()}
-        entries[name] = np.where(gone[row, variant][:, units.numbers], np.float32(0), entries[name])
+        entries[name] = np.where(gone[row, variant][:, units.numbers], blank[row], entries[name])
         found[at] = engine.evaluate(entries, {p: v[row] for p, v in seen.held.items()}, column[row])
     return found.reshape(rows, variants)
