@@ -39,6 +39,7 @@ _NAMES = {
     "link_prediction": "evaluation.links",
     "extract_features": "evaluation.extract",
     "predict": "evaluation.predict",
+    "compare": "comparison.comparison",
     "explain": "explanation.explain",
     "Gallery": "explanation.gallery",
     "gallery": "explanation.gallery",

@@ -104,6 +104,35 @@ def explain(
 
 
 @app.command(rich_help_panel="Models")
+def compare(
+    recipe: RecipeFile,
+    manifest: ManifestFile,
+    out: Annotated[Path, typer.Option(help="Folder for the trainings and the results.")],
+    folds: Annotated[int, typer.Option(help="How many; 0 keeps the splits of the manifest.", min=0)] = 5,
+    fusion: Annotated[list[str] | None, typer.Option(help="A fusion; may be repeated; or all.")] = None,
+    baselines: Annotated[bool, typer.Option(help="Train each input alone too, and all but each.")] = True,
+    task: Annotated[str | None, typer.Option(help="Task to look at. Defaults to the first.")] = None,
+    exports: Annotated[bool, typer.Option(help="Export the first fold's models, to tell size and latency.")] = True,
+    jobs: Annotated[int | None, typer.Option(help="Trainings side by side.", min=1)] = None,
+):
+    """Train each input alone and all inputs by each fusion, and say whether fusion is worth it."""
+    fusions = "all" if fusion == ["all"] else fusion or None
+    options = {
+        "folds": folds,
+        "fusions": fusions,
+        "baselines": baselines,
+        "task": task,
+        "exports": exports,
+        "jobs": jobs,
+    }
+    found = package().compare(recipe, manifest, out, **options)
+    print_frame(found.table().reset_index(), f"{found.task}: {found.n} rows, 95 % intervals")
+    for line in (*found.sentences, *(f"! {warning}" for warning in found.warnings)):
+        console.print(escape(line))
+    console.print(escape(str(out / "comparison.html")))
+
+
+@app.command(rich_help_panel="Models")
 def importance(
     run: RunFolder,
     manifest: Annotated[Path | None, typer.Argument(help="Rows to look at. Defaults to the run's test rows.")] = None,

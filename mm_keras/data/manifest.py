@@ -54,6 +54,17 @@ class Data:
     def test(self):
         return self.rows.split("test")
 
+    def narrow(self, recipe):
+        """Returns the data with the inputs and tasks of a recipe alone, of more that were loaded."""
+        rows, inputs, tasks = self.rows, recipe.inputs, recipe.tasks
+        cells, labels = {n: rows.cells[n] for n in inputs}, {n: rows.labels[n] for n in tasks}
+        parts = {
+            "classes": {n: c for n, c in self.classes.items() if n in tasks},
+            "vectors": {n: c for n, c in self.vectors.items() if n in inputs},
+            "graphs": {n: g for n, g in self.graphs.items() if n in inputs},
+        }
+        return replace(self, rows=replace(rows, cells=cells, labels=labels), **parts)
+
     def recheck(self, recipe, max_bad=None):
         """Returns the data without the rows whose files have gone bad since they were checked.
 
@@ -128,7 +139,8 @@ def load(
     splits = read_splits(manifest, tasks, labels, split, recipe.training.seed if seed is None else seed)
     classes = find_classes(tasks, labels, splits, quarantine) if with_labels else {}
     quarantine.check_share(max_bad)
-    rows = Rows(quarantine.ids, cells, labels, splits, quarantine.numbers).take(~quarantine.bad)
+    groups = as_text(manifest.table["group"]) if "group" in manifest.table else None
+    rows = Rows(quarantine.ids, cells, labels, splits, quarantine.numbers, groups).take(~quarantine.bad)
     if not len(rows):
         raise DataError(f"{name}: no good row is left. First: {first_faults(quarantine.table(), 3)}")
     return Data(name, rows, quarantine.table(), classes, vectors, max_bad, seen, graphs)

@@ -20,6 +20,8 @@ class Rows:
         labels: `{task: array (rows,)}`: class names, empty where unlabelled, or float64 numbers, NaN where unlabelled.
         splits: String array `(rows,)` of `"train"`, `"validation"` and `"test"`.
         numbers: Int array `(rows,)`, the rows' numbers in the table, 1 the first after the header.
+        groups: String array `(rows,)` of the table's column `group`, empty where a row is a group of its own; `None`
+            without that column.
     """
 
     ids: np.ndarray
@@ -27,6 +29,7 @@ class Rows:
     labels: dict = field(default_factory=dict)
     splits: np.ndarray | None = None
     numbers: np.ndarray | None = None
+    groups: np.ndarray | None = None
 
     def __len__(self):
         return len(self.ids)
@@ -42,8 +45,8 @@ class Rows:
 
         cells = {name: pick(value) for name, value in self.cells.items()}
         labels = {name: value[index] for name, value in self.labels.items()}
-        splits, numbers = (None if part is None else part[index] for part in (self.splits, self.numbers))
-        return Rows(self.ids[index], cells, labels, splits, numbers)
+        rest = (None if part is None else part[index] for part in (self.splits, self.numbers, self.groups))
+        return Rows(self.ids[index], cells, labels, *rest)
 
     def split(self, name):
         """Returns the rows of one split."""

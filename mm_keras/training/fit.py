@@ -88,7 +88,7 @@ def _check_data(recipe, data):
     ):
         if lacking := sorted(set(wanted) - set(found)):
             raise DataError(f"{data.name}: was loaded without the {room} {lacking}. Load it with this recipe.")
-    data = data.recheck(recipe)
+    data = data.narrow(recipe).recheck(recipe)
     if not len(data.train):
         raise DataError(f"{data.name}: no training rows.")
     return data
