@@ -97,7 +97,7 @@ class Comparison:
     def to_json(self):
         """Returns every number and sentence as JSON."""
         content = {f.name: getattr(self, f.name) for f in fields(self)}
-        content["lines"] = json.loads(self.lines.to_json(orient="index", double_precision=15))
+        content["lines"] = self.lines.astype(object).where(self.lines.notna(), None).to_dict(orient="index")
         return json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False)
 
     def save(self, path):

@@ -137,7 +137,8 @@ def test_killed_and_started_again_it_ends_with_the_same_table(distractor, tmp_pa
 
     def start(out):
         words = ["compare", str(tmp_path / "recipe.yaml"), str(manifest), "--out", str(out), *options]
-        return subprocess.Popen([sys.executable, "-m", "mm_keras.cli", *words], stdout=subprocess.DEVNULL)
+        program = [sys.executable, "-c", "from mm_keras.cli import main; main()"]
+        return subprocess.Popen([*program, *words], stdout=subprocess.DEVNULL)
 
     whole, halved = tmp_path / "whole", tmp_path / "halved"
     assert start(whole).wait() == 0
