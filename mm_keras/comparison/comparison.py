@@ -15,6 +15,7 @@ from mm_keras.comparison.work import run_cells
 from mm_keras.data.manifest import Data, load
 from mm_keras.evaluation.evaluate import HEADLINE
 from mm_keras.explanation.targets import find_task
+from mm_keras.pages import result_page
 from mm_keras.recipe import load_recipe
 from mm_keras.saving import save
 
@@ -78,15 +79,27 @@ class Comparison:
         return f"Comparison({self.task}, n={self.n}, folds={self.folds})\n{self.table().to_string()}\n{text}"
 
     def _repr_html_(self):
-        from mm_keras.comparison.page import render
-
-        return render(self, page=False)
+        return self._render(page=False)
 
     def to_html(self):
         """Returns a whole HTML page with the picture: one string, nothing loaded from elsewhere."""
-        from mm_keras.comparison.page import render
+        return self._render(page=True)
 
-        return render(self, page=True)
+    def _render(self, page):
+        where = f"{self.folds} folds" if self.folds else "the splits of the data"
+        note = (
+            f"{self.n} rows, {where}; 95 % intervals, paired, over rows. Step: of training. Latency and size: LiteRT "
+            "float32, one example, one thread."
+        )
+        return result_page(
+            page,
+            f"{self.task}: is fusion worth it?",
+            sentences=self.sentences,
+            warnings=self.warnings,
+            pictures=[(f"{self.measure} of every candidate with its interval, as in the table", self.plot())],
+            tables=[("", self.table())],
+            notes=[note, *(f"{kind} is left out: {why}" for kind, why in self.refused.items())],
+        )
 
     def plot(self):
         """Returns a `matplotlib.figure.Figure`."""

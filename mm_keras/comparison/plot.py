@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from mm_keras.explanation.plot import COLOURS, readable
+from mm_keras.explanation.plot import readable
 
 # Okabe and Ito's colours, which are told apart without red and green; each role has a mark of its own too.
 ROLES = {
@@ -57,9 +57,9 @@ def _plot_adds(axes, found, lines):
     names = list(found.adds)
     scale = 100 if found.measure == "accuracy" else 1
     gains = scale * np.array([[found.adds[n][k] for k in ("value", "low", "high")] for n in names])
-    colours = [COLOURS[bool(v >= 0)] for v in gains[:, 0]]
     reach = np.abs(gains[:, 1:].T - gains[:, 0])
-    axes.barh(range(len(names)), gains[:, 0], color=colours, xerr=reach, ecolor="0.25", capsize=3)
+    axes.barh(range(len(names)), gains[:, 0], 0.5, color="#9aa0ad", xerr=reach, ecolor="0.25", capsize=3)
+    axes.set_ylim(-0.5 - 0.25 * len(names), len(names) - 0.5 + 0.25 * len(names))
     axes.axvline(0, color="0.4", linewidth=0.8)
     axes.set_yticks(range(len(names)), [readable(n) for n in names], parse_math=False, fontsize=9)
     axes.set_title("what it adds to the others", fontsize=9)

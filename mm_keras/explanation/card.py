@@ -2,9 +2,7 @@
 
 import base64
 import io
-from functools import cache
 
-import jinja2
 import numpy as np
 from PIL import Image as Picture
 
@@ -23,6 +21,7 @@ from mm_keras.explanation.shading import (
     weights,
 )
 from mm_keras.explanation.words import join_parts
+from mm_keras.pages import template
 
 MOST_BARS, MOST_WORDS = 12, 3
 # As CSS writes them.
@@ -42,7 +41,9 @@ def render(explanation, page, style=True):
     inputs = [_input(explanation, n, share[n], span) for n, span in zip(explanation.panels, spans, strict=True)]
     top = max(map(abs, explanation.scores.values()))
     view = {"inputs": inputs, "hues": HUES, "zero": zero, "top": top, "chance": _chance(explanation)}
-    return template("card").render(e=explanation, page=page, style=style, **view)
+    return template("mm_keras.explanation", "card", signed=signed, plain=plain).render(
+        e=explanation, page=page, style=style, **view
+    )
 
 
 def _chance(explanation):
@@ -51,16 +52,6 @@ def _chance(explanation):
     if share is None:
         return ""
     return "> 99.9 %" if share > 0.999 else f"{100 * share:.1f} %"
-
-
-@cache
-def template(name):
-    """Returns one of the templates of this room."""
-    loader = jinja2.PackageLoader("mm_keras.explanation")
-    # `.jinja` is no suffix that jinja's own rule escapes.
-    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.filters |= {"signed": signed, "plain": plain}
-    return environment.get_template(f"{name}.html.jinja")
 
 
 def _input(explanation, name, weight, span):

@@ -11,6 +11,7 @@ from mm_keras.evaluation.evaluate import predict_rows, rows_to_score
 from mm_keras.explanation.explain import explain_subject
 from mm_keras.explanation.subjects import RunSubject
 from mm_keras.explanation.targets import find_task, known
+from mm_keras.pages import template
 from mm_keras.saving import save
 from mm_keras.training.run import load_run
 
@@ -67,13 +68,14 @@ class Gallery:
         return self._render(page=False)
 
     def _render(self, page):
-        from mm_keras.explanation.card import HUES, render, template
+        from mm_keras.explanation.card import HUES, render
 
         # Each card is escaped already.
         made = [markupsafe.Markup(render(e, page=False, style=False)) for e in self.explanations]
         cards = list(zip(self.titles, made, strict=True))
         columns = min(self.columns, len(self))
-        return template("gallery").render(cards=cards, heading=self.heading, page=page, hues=HUES, columns=columns)
+        page_of = template("mm_keras.explanation", "gallery")
+        return page_of.render(cards=cards, heading=self.heading, page=page, hues=HUES, columns=columns)
 
     def to_json(self):
         """Returns every number of every explanation as JSON: a list, each as `Explanation.to_json` with its title."""

@@ -15,6 +15,7 @@ from mm_keras.explanation.coalitions import Contributions, pairs_of, picked, sha
 from mm_keras.explanation.explanation import nested
 from mm_keras.explanation.subjects import run_engine
 from mm_keras.explanation.targets import find_task
+from mm_keras.pages import result_page
 from mm_keras.saving import save
 from mm_keras.training.run import load_run
 
@@ -74,14 +75,20 @@ class Importance:
         return f"Importance({self.task}, n={self.n})\n{self.table().to_string()}"
 
     def _repr_html_(self):
-        parts = [f"<p>{self.task}: {self.n} rows, 95 % bootstrap intervals</p>", self.table().to_html()]
-        parts += [self.table(by_class=True).to_html()] if self.by_class else []
-        parts += [self.pairs().to_html()] if self.interactions else []
-        return "".join(parts)
+        return self._render(page=False)
 
     def to_html(self):
-        """Returns a whole HTML page."""
-        return f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{self.task}</title>{self._repr_html_()}'
+        """Returns a whole HTML page: one string, nothing loaded from elsewhere."""
+        return self._render(page=True)
+
+    def _render(self, page):
+        title = f"{self.task}: what {self.n} rows rely on"
+        tables = [("Inputs", self.table())]
+        tables += [("Shares by predicted class", self.table(by_class=True))] if self.by_class else []
+        tables += [("What pairs of inputs add together", self.pairs())] if self.interactions else []
+        pictures = [("The inputs' shares, as in the tables", self.plot())]
+        notes = ["95 % intervals by the bootstrap over rows."]
+        return result_page(page, title, sentences=[title], pictures=pictures, tables=tables, notes=notes)
 
     def plot(self):
         """Returns a `matplotlib.figure.Figure`."""

@@ -14,6 +14,7 @@ from mm_keras.explanation.quality.randomised import STAGES, randomised
 from mm_keras.explanation.quality.truths import read_truths
 from mm_keras.explanation.subjects import run_engine
 from mm_keras.explanation.targets import find_task, known
+from mm_keras.pages import result_page
 from mm_keras.saving import save
 from mm_keras.training.run import load_run
 
@@ -72,13 +73,19 @@ class Quality:
         return f"Quality({self.task}, n={self.n})\n{self.table().to_string(float_format='{:.3g}'.format, na_rep='')}"
 
     def _repr_html_(self):
-        more = ", ".join(k for k, up in MEASURES.items() if up)
-        table = self.table().to_html(float_format="{:.3g}".format, na_rep="")
-        return f"<p>{self.task}: {self.n} rows. More is better of {more}; less of the others.</p>{table}"
+        return self._render(page=False)
 
     def to_html(self):
-        """Returns a whole HTML page."""
-        return f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{self.task}</title>{self._repr_html_()}'
+        """Returns a whole HTML page: one string, nothing loaded from elsewhere."""
+        return self._render(page=True)
+
+    def _render(self, page):
+        more = ", ".join(k for k, up in MEASURES.items() if up)
+        said = f"{self.task}: how right the maps of {self.n} rows are"
+        table = self.table().map(lambda v: "" if np.isnan(v) else f"{v:.3g}")
+        pictures = [("The output as parts are taken away and put back, by method", self.plot())]
+        notes = [f"More is better of {more}; less of the others."]
+        return result_page(page, said, sentences=[said], pictures=pictures, tables=[("", table)], notes=notes)
 
     def plot(self):
         """Returns a `matplotlib.figure.Figure`."""
