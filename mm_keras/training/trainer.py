@@ -9,6 +9,7 @@ import pandas as pd
 
 from mm_keras.data.pipeline import Epochs, make_dataset
 from mm_keras.model import build_model, logits_model
+from mm_keras.training.calibration import answers_of, describe, fit_calibration, put_calibration
 from mm_keras.training.callbacks import BestWeights, StopOnNaN
 from mm_keras.training.learn import targets_and_weights
 from mm_keras.training.optimizer import RatedAdamW
@@ -90,6 +91,25 @@ class Trainer:
             count = counts.get(task, 0)
             done = f"is fitted on {count} rows" if count else "stays a plain pool, for there are no labelled rows"
             say(f"fusion {self.recipe.fusion.kind!r} of {task!r} {done} of validation")
+
+    def calibrate(self, rows, say):
+        """Fits temperatures and intervals on the validation rows, unless the recipe says no.
+
+        Args:
+            rows: The `Rows` of the validation split.
+            say: Called with a line for each task.
+
+        Returns:
+            As `fit_calibration`; empty when the recipe says no.
+        """
+        if not self.recipe.training.calibrate:
+            return {}
+        answers = answers_of(self.model, self.preprocessors, self.tasks, rows)
+        reports = fit_calibration(self.tasks, answers)
+        put_calibration(self.model, self.tasks, reports)
+        for name, report in reports.items():
+            say(describe(name, report))
+        return reports
 
     @property
     def loss_weights(self):
