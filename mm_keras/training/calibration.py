@@ -243,7 +243,7 @@ def _measured(logits, labels):
 
 def describe(name, report):
     """Returns a line that says what was fitted for a task."""
-    rows = f"{report['rows']} rows of validation"
+    rows = f"{report['rows']} held-out rows"
     if "interval" in report:
         interval = report["interval"]
         return f"{name}: {interval['level']:.0%} interval +-{interval['half_width']:.4g}, from {rows}"
