@@ -68,9 +68,9 @@ def calibrate(
     out: Annotated[Path | None, typer.Option(help="A .png, .json or .csv file.")] = None,
 ):
     """Fit temperatures, intervals and thresholds anew, and store them in the run."""
+    mm = package()
     from mm_keras.training.calibration import describe
 
-    mm = package()
     found = mm.calibrate(run, manifest, level=level, accuracy=accuracy)
     for task, report in found.fitted.items():
         console.print(escape(describe(task, report)), highlight=False)

@@ -63,9 +63,9 @@ def score_regression(targets, values, seed=0, half_width=None):
         half_width: Of the interval around each value, or `None`.
 
     Returns:
-        As `score_classification`, of `mae`, `rmse` (both in the task's unit) and `r2`, and with `half_width` `coverage`,
-        the share of rows whose target lies in the interval. A target without spread has an `r2` of 0, or of 1 when
-        every value is exact.
+        As `score_classification`, of `mae`, `rmse` (both in the task's unit) and `r2`; with `half_width` also of
+        `coverage`, the share of rows whose target lies in the interval. A target without spread has an `r2` of 0, or
+        of 1 when every value is exact.
     """
     targets = np.asarray(targets, np.float64)
     error, centred = np.asarray(values, np.float64) - targets, targets - targets.mean()

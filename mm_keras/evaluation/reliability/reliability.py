@@ -28,8 +28,8 @@ class Reliability:
 
     Args:
         n: Number of rows.
-        classes: `{classification: {"n": labelled rows, "temperature": of the run, "before": scores with a temperature of
-            1, "after": scores as the run is, "bins": {"before": bins, "after": bins}, "risk": {"coverage": list,
+        classes: `{classification: {"n": labelled rows, "temperature": of the run, "before": scores with a temperature
+            of 1, "after": scores as the run is, "bins": {"before": bins, "after": bins}, "risk": {"coverage": list,
             "accuracy": list}, "aurc": area under the risk-coverage curve, "abstention": {"threshold", "wished",
             "coverage", "accuracy"} when a threshold was fitted}}`. Scores are `{metric: interval}` of `ece`,
             `adaptive_ece`, `log_loss`, `brier` and `accuracy`. A bin is `{"low", "high", "n", "confidence", "accuracy":
@@ -110,8 +110,8 @@ def calibrate(run, rows=None, *, level=LEVEL, accuracy=None, seed=0):
     class it names. The interval of a regression is as wide for all rows (split conformal prediction); over all rows, it
     holds the target with the chance `level`, whatever the model, but not so for each kind of row. A threshold of
     confidence (selective classification) keeps the answers that are given right as often as wished. All three become
-    part of what `predict`, `evaluate`, `explain` and `export` use. `model.keras`, what the tasks learned, and `run.json`
-    are replaced, each in one step; a `Run` that is given is changed too.
+    part of what `predict`, `evaluate`, `explain` and `export` use. `model.keras`, what the tasks learned, and
+    `run.json` are replaced, each in one step; a `Run` that is given is changed too.
 
     Args:
         run: A `Run` or its folder.
