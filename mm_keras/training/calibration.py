@@ -1,9 +1,11 @@
 """What is fitted to the answers of a finished model: temperatures, intervals of numbers, thresholds for abstaining."""
 
 import math
+from functools import partial
 
 import keras
 import numpy as np
+import tensorflow as tf
 from scipy.optimize import brentq
 from scipy.special import log_softmax, softmax
 from scipy.stats import beta
@@ -17,6 +19,8 @@ BINS = 15
 # Fewer rows say nothing about how sure a model may be.
 LEAST_ROWS = 10
 COLDEST, HOTTEST = 0.01, 100.0
+# Batches; tracing the network takes as long as some of them.
+WORTH_COMPILING = 10
 # Chance that a threshold promises too much.
 RISK = 0.05
 
@@ -155,11 +159,14 @@ def answers_of(model, preprocessors, tasks, rows, batch_size=128):
     """
     logits, said, numbers = logits_model(model, tasks).output, {t: [] for t in tasks}, [np.zeros(0, int)]
     wanted = {t: logits[t] if task.is_categorical else model.output[t] for t, task in tasks.items()}
-    network = keras.Model(model.input, wanted)
+    network = partial(keras.Model(model.input, wanted), training=False)
+    if len(rows) > WORTH_COMPILING * batch_size:
+        specs = {x.name: tf.TensorSpec(x.shape, x.dtype, name=x.name) for x in model.inputs}
+        network = tf.function(network, input_signature=[specs], autograph=False)
     for tensors, at in make_dataset(preprocessors, rows, batch_size=batch_size) if len(rows) else ():
         keep = at.numpy() >= 0
         numbers.append(at.numpy()[keep])
-        for task, values in network(tensors, training=False).items():
+        for task, values in network(tensors).items():
             said[task].append(np.asarray(values)[keep])
     at, found = np.concatenate(numbers), {}
     for name, task in tasks.items():
