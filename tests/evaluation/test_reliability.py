@@ -35,16 +35,17 @@ def noisy_table(train, validation, test, seed=0):
 def noisy_recipe(fusion="concat", **training):
     return mm.Recipe(
         inputs={n: mm.Vector(prefix=f"{n}_", encoder=ENCODER) for n in ("one", "two")},
-        tasks={"kind": mm.Classification(), "size": mm.Regression()},
+        # Trained to be less sure than it could be.
+        tasks={"kind": mm.Classification(label_smoothing=0.4), "size": mm.Regression()},
         fusion=mm.Fusion(fusion),
-        training=mm.Training(**{"epochs": 15, "patience": 15, "learning_rate": 1e-2, "seed": 3, **training}),
+        training=mm.Training(**{"epochs": 6, "learning_rate": 1e-2, "seed": 3, **training}),
     )
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Trained on so few rows, so long, that it is much too sure; 1000 rows validate, 2000 test."""
-    data = mm.load(noisy_table(120, 1000, 2000), noisy_recipe())
+    """1000 rows validate, 2000 test."""
+    data = mm.load(noisy_table(400, 1000, 2000), noisy_recipe())
     return mm.fit(noisy_recipe(), data, tmp_path_factory.mktemp("runs") / "run", verbose=False)
 
 
@@ -71,7 +72,7 @@ def test_fit_calibrates_on_the_validation_rows(run):
     logits, _, outputs = raw_answers(run, run.rows("validation"))
     labels = run.tasks["kind"].encode(run.rows("validation").labels["kind"])
     temperature = report["kind"]["temperature"]
-    assert temperature == temperature_of(run) > 1.2
+    assert temperature == temperature_of(run) < 0.8
     np.testing.assert_allclose(outputs["kind"], softmax(logits / temperature, axis=1), atol=1e-6)
 
     def loss(t):
@@ -125,7 +126,7 @@ def test_calibrate_fits_on_other_rows_and_stores_it(copied):
     assert found.n == 2000
     again = mm.load_run(copied.folder)
     assert again.info["calibration"] == found.fitted == copied.info["calibration"]
-    assert again.info["epochs"] == 15
+    assert again.info["epochs"] == 6
     assert temperature_of(again) == temperature_of(copied) == found.fitted["kind"]["temperature"]
     assert again.tasks["size"].state == copied.tasks["size"].state
     assert again.tasks["size"].state["interval"]["level"] == 0.8
@@ -186,7 +187,7 @@ def test_a_run_stored_without_temperatures_loads(copied):
     assert "coverage" not in mm.evaluate(loaded, subsets=False).metrics["size"]
     assert mm.reliability(loaded).classes["kind"]["temperature"] == 1.0
     fitted = mm.calibrate(loaded).fitted
-    assert temperature_of(mm.load_run(copied.folder)) == fitted["kind"]["temperature"] > 1.2
+    assert temperature_of(mm.load_run(copied.folder)) == fitted["kind"]["temperature"] < 0.8
 
 
 def test_without_validation_rows_it_stays_and_says_so(tmp_path, capsys):
