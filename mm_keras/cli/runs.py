@@ -73,7 +73,7 @@ def calibrate(
 
     found = mm.calibrate(run, manifest, level=level, accuracy=accuracy)
     for task, report in found.fitted.items():
-        console.print(escape(describe(task, report)), highlight=False)
+        typer.echo(describe(task, report))
     _save(found, out)
 
 
@@ -85,7 +85,8 @@ def reliability(
 ):
     """Measure whether a run is right as often as it says."""
     found = package().reliability(run, manifest)
-    print_frame(found.table().reset_index(), f"{found.n} rows, 95 % intervals")
+    # A line a score: there are more of them than tasks.
+    print_frame(found.table().T.rename_axis("score").reset_index(), f"{found.n} rows, 95 % intervals")
     _save(found, out)
 
 

@@ -29,12 +29,11 @@ def plot_reliability(found):
     parts = np.atleast_1d(figure.subfigures(len(found.classes), 1))
     for part, (task, own) in zip(parts, found.classes.items(), strict=True):
         part.suptitle(f"{task}: {own['n']} rows, temperature {own['temperature']:.2f}", parse_math=False)
-        grid = part.subplots(2, 3, height_ratios=(4, 1), sharex="col")
-        for column, when in enumerate(WORDS):
-            _plot_bins(*grid[:, column], own, when)
-        _plot_coverage(grid[0, 2], own)
-        grid[0, 2].tick_params(labelbottom=True)
-        grid[1, 2].remove()
+        places = [[*WORDS, "coverage"], [f"{when}, rows" for when in WORDS] + ["coverage"]]
+        grid = part.subplot_mosaic(places, height_ratios=(4, 1))
+        for when in WORDS:
+            _plot_bins(grid[when], grid[f"{when}, rows"], own, when)
+        _plot_coverage(grid["coverage"], own)
     return figure
 
 
@@ -52,9 +51,10 @@ def _plot_bins(top, bottom, own, when):
              markeredgecolor="white", markeredgewidth=0.5, label="what it says")  # fmt: skip
     top.set(xlim=(0, 1), ylim=(0, 1.03), ylabel="accuracy")
     top.set_title(f"{WORDS[when]}: ECE {ece['value']:.3f} [{ece['low']:.3f}, {ece['high']:.3f}]", fontsize=10)
-    top.legend(fontsize=8, frameon=False, loc="upper left")
+    if when == "before":
+        top.legend(fontsize=8, frameon=False, loc="upper left")
     bottom.bar(middle, [b["n"] / own["n"] for b in bins], 0.92 * width, color="0.6")
-    bottom.set(xlabel="confidence", ylabel="rows")
+    bottom.set(xlim=(0, 1), xlabel="confidence", ylabel="rows")
     bottom.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     for axes in (top, bottom):
         axes.spines[["top", "right"]].set_visible(False)
