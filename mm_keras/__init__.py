@@ -36,6 +36,8 @@ _NAMES = {
     "fit": "training.fit",
     "load_run": "training.run",
     "evaluate": "evaluation.evaluate",
+    "calibrate": "evaluation.reliability.reliability",
+    "reliability": "evaluation.reliability.reliability",
     "link_prediction": "evaluation.links",
     "extract_features": "evaluation.extract",
     "predict": "evaluation.predict",

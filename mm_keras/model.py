@@ -7,6 +7,7 @@ import keras
 from mm_keras.encoders import build_encoder, build_encoder_parts
 from mm_keras.encoders.missing import MaskAbsent, MissingEmbedding, ModalityDropout, Presence
 from mm_keras.fusion import build_fusion, fusion_level
+from mm_keras.tasks.temperature import Temperature
 
 
 def build_model(recipe, tensors, tasks, **options):
@@ -21,7 +22,7 @@ def build_model(recipe, tensors, tasks, **options):
     Returns:
         A `keras.Model`, `{input: (batch, *shape)}` -> `{task: (batch, classes)}` of probabilities, or `(batch, 1)` in
         the task's unit. Layers are named `<input>_encoder`, `<input>_present`, `<input>_missing`, `fusion`,
-        `<task>_logits` and `<task>`.
+        `<task>_logits`, `<task>_temperature` of a classification, and `<task>`.
     """
     inputs = {n: keras.Input(t.shape, dtype=t.dtype, name=n) for n, t in tensors.items()}
 
@@ -56,7 +57,11 @@ def build_model(recipe, tensors, tasks, **options):
 
 
 def _model(inputs, logits, tasks):
-    return keras.Model(inputs, {t: task.output()(logits[t]) for t, task in tasks.items()}, name="mm_keras")
+    outputs = {}
+    for t, task in tasks.items():
+        calibrated = Temperature(name=f"{t}_temperature")(logits[t]) if task.is_categorical else logits[t]
+        outputs[t] = task.output()(calibrated)
+    return keras.Model(inputs, outputs, name="mm_keras")
 
 
 def _encode_together(recipe, tensors, inputs, kept, fusion, options):
@@ -82,6 +87,19 @@ def encoder_parts(model, name):
     return [layer for layer in model.layers if re.fullmatch(rf"{name}_encoder(_\d+)?", layer.name)]
 
 
+def temperature_of(model, task):
+    """Returns the layer that calibrates a classification, a `Temperature`."""
+    return model.get_layer(f"{task}_temperature")
+
+
+def with_temperatures(model, tasks):
+    """Returns the model, or, of one stored before there were temperatures, its equal with temperatures of 1."""
+    known = {layer.name for layer in model.layers}
+    if all(f"{t}_temperature" in known for t, task in tasks.items() if task.is_categorical):
+        return model
+    return _model(model.input, logits_model(model, tasks).output, tasks)
+
+
 def logits_model(model, tasks):
-    """Returns a model on the same layers that ends at `<task>_logits`: what losses and explanations read."""
+    """Returns a model on the same layers that ends at `<task>_logits`, not yet calibrated: what losses read."""
     return keras.Model(model.input, {t: model.get_layer(f"{t}_logits").output for t in tasks}, name="logits")

@@ -140,6 +140,8 @@ def build_run(folder, recipe, seed=0, rows=None):
     for weight in model.trainable_weights:
         if weight.path.endswith("missing"):
             weight.assign(rng.normal(0, 0.5, weight.shape))
+    for name in (n for n, task in tasks.items() if task.is_categorical):
+        model.get_layer(f"{name}_temperature").temperature.assign(1.7)
     folder.mkdir(parents=True, exist_ok=True)
     save_assets(folder, recipe, preprocessors, tasks)
     model.save(folder / "model.keras")

@@ -140,7 +140,7 @@ def build(fusion, encoders, policy="float32"):
     for weight in model.weights:
         if weight.dtype == "float32":
             scale = 0.2 if len(weight.shape) == 1 or "_logits" in weight.path else np.prod(weight.shape[:-1]) ** -0.5
-            positive = weight.path.endswith(("variance", "gamma"))
+            positive = weight.path.endswith(("variance", "gamma", "temperature"))
             weight.assign(rng.uniform(0.5, 1.5, weight.shape) if positive else rng.normal(0, scale, weight.shape))
     return model, recipe
 
@@ -253,10 +253,10 @@ def test_names_shapes_and_dtypes_are_the_declared_ones(case):
     assert list(model.input) == list(recipe.inputs)
     layers = {layer.name for layer in model.layers}
     assert layers >= {f"{n}{end}" for n in names for end in ("", "_encoder", "_present", "_missing")}
-    assert layers >= {"presence", "breed_logits", "rating_logits", "breed", "rating"}
+    assert layers >= {"presence", "breed_logits", "breed_temperature", "rating_logits", "breed", "rating"}
     np.testing.assert_allclose(got["breed"].sum(-1), 1, atol=1e-6)
     logits = {n: np.asarray(y) for n, y in logits_model(model, ["breed", "rating"])(batch(3, names=names)).items()}
-    odds = np.exp(logits["breed"])
+    odds = np.exp(logits["breed"] / float(model.get_layer("breed_temperature").temperature))
     np.testing.assert_allclose(odds / odds.sum(-1, keepdims=True), got["breed"], atol=1e-6)
     np.testing.assert_allclose(5 + 4 * logits["rating"], got["rating"], rtol=1e-5)
 

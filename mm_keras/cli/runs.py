@@ -60,6 +60,37 @@ def evaluate(
 
 
 @app.command(rich_help_panel="Models")
+def calibrate(
+    run: RunFolder,
+    manifest: Annotated[Path | None, typer.Argument(help="Rows to fit on. Defaults to the validation rows.")] = None,
+    level: Annotated[float, typer.Option(help="Chance with which an interval holds the target.")] = 0.9,
+    accuracy: Annotated[float | None, typer.Option(help="Accuracy wished for of the answers that are given.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A .png, .json or .csv file.")] = None,
+):
+    """Fit temperatures, intervals and thresholds anew, and store them in the run."""
+    mm = package()
+    from mm_keras.training.calibration import describe
+
+    found = mm.calibrate(run, manifest, level=level, accuracy=accuracy)
+    for task, report in found.fitted.items():
+        typer.echo(describe(task, report))
+    _save(found, out)
+
+
+@app.command(rich_help_panel="Models")
+def reliability(
+    run: RunFolder,
+    manifest: Annotated[Path | None, typer.Argument(help="Rows to look at. Defaults to the run's test rows.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A .png, .json or .csv file.")] = None,
+):
+    """Measure whether a run is right as often as it says."""
+    found = package().reliability(run, manifest)
+    # A line a score: there are more of them than tasks.
+    print_frame(found.table().T.rename_axis("score").reset_index(), f"{found.n} rows, 95 % intervals")
+    _save(found, out)
+
+
+@app.command(rich_help_panel="Models")
 def predict(
     run: RunFolder,
     manifest: Annotated[Path, typer.Argument(help="Rows to predict; labels are not needed.")],

@@ -13,7 +13,7 @@ from mm_keras.comparison.tally import tally
 from mm_keras.comparison.verdict import difference
 from mm_keras.comparison.work import run_cells
 from mm_keras.data.manifest import Data, load
-from mm_keras.evaluation.evaluate import HEADLINE
+from mm_keras.evaluation.evaluate import HEADLINES
 from mm_keras.explanation.targets import find_task
 from mm_keras.pages import result_page
 from mm_keras.recipe import load_recipe
@@ -178,7 +178,7 @@ def compare(
     for kind, why in refused.items():
         say(f"fusion {kind!r} is left out: {why}")
     cells = run_cells(candidates, parts, Path(out), exports, jobs, say)
-    measure = HEADLINE[recipe.tasks[name].kind]
+    measure = HEADLINES[recipe.tasks[name].kind][0]
     found = Comparison(name, measure, folds=folds, refused=refused, **tally(candidates, cells, data.rows, name, seed))
     for suffix in ("json", "csv", "png", "html"):
         found.save(Path(out) / f"comparison.{suffix}")

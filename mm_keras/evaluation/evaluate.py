@@ -16,7 +16,8 @@ from mm_keras.evaluation.metrics import score_classification, score_regression
 from mm_keras.training.run import load_run
 
 GONE = "a file can no longer be read"
-HEADLINE = {"classification": "accuracy", "regression": "mae"}
+# What the table shows of a task; the coverage of a regression's intervals when it has some.
+HEADLINES = {"classification": ("accuracy", "ece"), "regression": ("mae", "coverage")}
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,14 @@ class Evaluation:
     quarantine: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=COLUMNS))
 
     def table(self):
-        """Returns a DataFrame: one line a subset, one column a task's headline metric."""
+        """Returns a DataFrame: one line a subset, the columns each task's headline metrics."""
         lines = []
         for subset, scores in (self.subsets or {"all": self.metrics}).items():
             line = {"inputs": subset}
             for task, kind in self.kinds.items():
-                s = scores[task][HEADLINE[kind]]
-                line[f"{task} {HEADLINE[kind]}"] = f"{s['value']:.3f} [{s['low']:.3f}, {s['high']:.3f}]"
+                for metric in HEADLINES[kind]:
+                    if s := scores[task].get(metric):
+                        line[f"{task} {metric}"] = f"{s['value']:.3f} [{s['low']:.3f}, {s['high']:.3f}]"
             lines.append(line)
         return pd.DataFrame(lines).set_index("inputs")
 
@@ -140,5 +142,6 @@ def score(run, rows, outputs, seed=0):
         if task.is_categorical:
             scores[name] = score_classification(targets[known], outputs[name][known], seed)
         else:
-            scores[name] = score_regression(targets[known].astype(np.float64), outputs[name][known][:, 0], seed)
+            values, half_width = outputs[name][known][:, 0], task.state.get("interval", {}).get("half_width")
+            scores[name] = score_regression(targets[known].astype(np.float64), values, seed, half_width)
     return scores

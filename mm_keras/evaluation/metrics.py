@@ -3,6 +3,8 @@
 import numpy as np
 from scipy import sparse
 
+from mm_keras.training.calibration import calibration_error, inner_edges
+
 RESAMPLES = 1000
 MOST_WEIGHTS = 4_000_000  # in memory at a time, whatever the number of rows
 
@@ -17,12 +19,19 @@ def score_classification(labels, probabilities, seed=0):
 
     Returns:
         `{metric: {"value": v, "low": l, "high": h}}` of `accuracy`, `balanced_accuracy` (mean recall of the classes
-        that occur), `macro_f1` (over classes that occur or are predicted) and `log_loss` (natural; probabilities
-        clipped at 1e-7). The values are scikit-learn's; the intervals are percentiles over rows drawn with replacement.
+        that occur), `macro_f1` (over classes that occur or are predicted), `log_loss` (natural; probabilities clipped
+        at 1e-7), `brier` (the squared distance to the label's one-hot, 0 to 2), `ece` (see `calibration_error`) and
+        `adaptive_ece` (the same with bins of equal numbers of rows). The values are scikit-learn's; the intervals are
+        percentiles over rows drawn with replacement. Of the last two, which noise makes larger, resamples are larger on
+        the whole; that surplus is taken off their intervals.
     """
     rows, classes = probabilities.shape
     predicted = probabilities.argmax(axis=1)
     loss = -np.log(np.clip(probabilities[np.arange(rows), labels], 1e-7, 1.0))
+    chances = np.asarray(probabilities, np.float64)
+    distance = ((chances - np.eye(classes)[labels]) ** 2).sum(axis=1)
+    confidence, right = chances.max(axis=1), predicted == labels
+    edges = {"ece": inner_edges(confidence), "adaptive_ece": inner_edges(confidence, adaptive=True)}
 
     def one_hot(numbers, ones):
         return sparse.csr_matrix((np.asarray(ones, np.float64), (np.arange(rows), numbers)), (rows, classes))
@@ -37,22 +46,26 @@ def score_classification(labels, probabilities, seed=0):
             "balanced_accuracy": _mean_where(hits, actual, actual > 0),
             "macro_f1": _mean_where(2 * hits, actual + guessed, actual + guessed > 0),
             "log_loss": weights @ loss / weights.sum(axis=1),
+            "brier": weights @ distance / weights.sum(axis=1),
+            **{k: calibration_error(confidence, right, inner, weights) for k, inner in edges.items()},
         }
 
-    return with_intervals(values, rows, seed)
+    return with_intervals(values, rows, seed, centred=edges)
 
 
-def score_regression(targets, values, seed=0):
+def score_regression(targets, values, seed=0, half_width=None):
     """Scores numbers.
 
     Args:
         targets: Float array `(rows,)` in the task's unit.
         values: The same, predicted.
         seed: Of the bootstrap.
+        half_width: Of the interval around each value, or `None`.
 
     Returns:
-        As `score_classification`, of `mae`, `rmse` (both in the task's unit) and `r2`. A target without spread has an
-        `r2` of 0, or of 1 when every value is exact.
+        As `score_classification`, of `mae`, `rmse` (both in the task's unit) and `r2`; with `half_width` also of
+        `coverage`, the share of rows whose target lies in the interval. A target without spread has an `r2` of 0, or
+        of 1 when every value is exact.
     """
     targets = np.asarray(targets, np.float64)
     error, centred = np.asarray(values, np.float64) - targets, targets - targets.mean()
@@ -64,13 +77,21 @@ def score_regression(targets, values, seed=0):
         spread = np.maximum(weights @ centred**2 - (weights @ centred) ** 2 / total, 0.0)
         flat = spread <= 1e-14 * (weights @ centred**2) + 1e-28 * (weights @ targets**2)
         r2 = np.where(flat, (squared == 0).astype(float), 1.0 - squared / np.where(flat, 1.0, spread))
-        return {"mae": weights @ np.abs(error) / total, "rmse": np.sqrt(squared / total), "r2": r2}
+        found = {"mae": weights @ np.abs(error) / total, "rmse": np.sqrt(squared / total), "r2": r2}
+        return found if half_width is None else found | {"coverage": weights @ (np.abs(error) <= half_width) / total}
 
     return with_intervals(scores, len(error), seed)
 
 
-def with_intervals(values, rows, seed):
-    """Evaluates `values(weights (draws, rows)) -> {metric: (draws,)}` on the rows and on bootstrap resamples."""
+def with_intervals(values, rows, seed, centred=()):
+    """Evaluates `values(weights (draws, rows)) -> {metric: (draws,)}` on the rows and on bootstrap resamples.
+
+    Args:
+        values: The function.
+        rows: How many rows there are.
+        seed: Of the draws.
+        centred: Metrics, not negative, whose resamples are moved so that their mean is the value.
+    """
     point = values(np.ones((1, rows)))
     rng = np.random.default_rng(seed)
     block, found = max(MOST_WEIGHTS // rows, 1), []
@@ -78,14 +99,14 @@ def with_intervals(values, rows, seed):
         count = min(block, RESAMPLES - start)
         found.append(values(rng.multinomial(rows, np.full(rows, 1.0 / rows), size=count).astype(np.float64)))
     spread = {name: np.concatenate([part[name] for part in found]) for name in point}
-    return {
-        name: {
-            "value": float(point[name][0]),
-            "low": float(np.percentile(spread[name], 2.5)),
-            "high": float(np.percentile(spread[name], 97.5)),
-        }
-        for name in point
-    }
+    found = {}
+    for name in point:
+        value, (low, high) = point[name][0], np.percentile(spread[name], (2.5, 97.5))
+        if name in centred:
+            surplus = spread[name].mean() - value
+            low, high = min(max(low - surplus, 0.0), value), max(high - surplus, value)
+        found[name] = {"value": float(value), "low": float(low), "high": float(high)}
+    return found
 
 
 def _mean_where(top, bottom, where):

@@ -23,9 +23,10 @@ def predict(run, examples, *, batch_size=64):
         batch_size: Rows at a time.
 
     Returns:
-        DataFrame, one line an example: `id`, each task's prediction, for classes also the probability of each, and
-        `error`: empty, or what was wrong with the row. A bad value of an example counts as missing and is named; a
-        bad row of a manifest is named and not predicted. The order is kept.
+        DataFrame, one line an example: `id`, each task's prediction, and `error`: empty, or what was wrong with the
+        row. For classes also the probability of each, and, when a threshold was fitted, `<task>_abstained`; for numbers
+        `<task>_low` and `<task>_high`, the ends of the interval that was fitted (see `calibrate`). A bad value of an
+        example counts as missing and is named; a bad row of a manifest is named and not predicted. The order is kept.
     """
     run = load_run(run)
     if isinstance(examples, str | Path | pd.DataFrame):

@@ -153,7 +153,8 @@ class Network:
         # The gradient of a probability vanishes where the model is sure; that of its logit does not.
         for name, task in self._tasks.items():
             if name not in logits:
-                logits[name] = taps[f"{name}_logits"] if task.is_categorical else outputs[name]
+                # Calibrated ones: their softmax is the answer that is explained.
+                logits[name] = taps[f"{name}_temperature"] if task.is_categorical else outputs[name]
         logits = {n: tf.cast(logits[n], tf.float32) for n in self._tasks}
         if self._score is not None:
             return self._own_score(logits, tensors), outputs, taps

@@ -7,7 +7,7 @@ import jinja2
 
 from mm_keras.exporting.checks import format_table
 
-_METRICS = {"accuracy", "mae", "rmse", "f1", "macro_f1", "r2"}
+_METRICS = {"accuracy", "mae", "rmse", "f1", "macro_f1", "r2", "ece", "coverage"}
 
 
 def model_card(run, name, schema, summary, origin):
@@ -36,7 +36,15 @@ def model_card(run, name, schema, summary, origin):
         parity=format_table(summary),
         origin=origin,
         parameters=run.model.count_params(),
+        calibration=run.info.get("calibration", {}),
+        uncalibrated=_uncalibrated(run),
     )
+
+
+def _uncalibrated(run):
+    """Returns the classifications without a fitted temperature."""
+    reports = run.info.get("calibration", {})
+    return [t for t, task in run.tasks.items() if task.is_categorical and "after" not in reports.get(t, {})]
 
 
 def _scores(run):

@@ -36,6 +36,8 @@ _MEANING = {
     "series": "(x - mean) / deviation of each feature, then 1; all zeros where there is no step",
     "entity": "number of the entity in the vocabulary; 0 when it is missing or unknown",
 }
+# What a client that calls LiteRT, or wants to abstain, needs besides the outputs.
+_LEARNED = {"intervals": "interval", "abstention": "abstention"}
 
 
 def build_schema(run, explained=None):
@@ -47,7 +49,9 @@ def build_schema(run, explained=None):
 
     Returns:
         `{"inputs": raw fields, "tensors": model tensors, "outputs": served outputs, "litert": names of its files'
-        inputs and outputs}`. A blank value of `"NaN"` means that every number is NaN.
+        inputs and outputs, "intervals": {task: {"level", "half_width"}} of regressions, which LiteRT files leave to the
+        app, "abstention": {task: {"accuracy", "threshold", "coverage"}}}`. A blank value of `"NaN"` means that every
+        number is NaN.
     """
     outputs = _all_outputs(run)
     signatures = {
@@ -68,6 +72,7 @@ def build_schema(run, explained=None):
         "tensors": {name: _tensor(p) for name, p in run.preprocessors.items()},
         "outputs": outputs,
         "classes": {n: list(t.classes) for n, t in run.tasks.items() if t.is_categorical},
+        **{room: {n: t.state[key] for n, t in run.tasks.items() if key in t.state} for room, key in _LEARNED.items()},
     }
 
 
@@ -200,6 +205,10 @@ def _settings(p):
 def _outputs(name, task):
     if not task.is_categorical:
         found = {name: {"dtype": "float32", "shape": [None, 1], "meaning": "value, in the unit of its column"}}
+        interval = task.state.get("interval")
+        for end in ("low", "high") if interval else ():
+            meaning = f"{end} end of the interval that holds the target with a chance of {interval['level']:g}"
+            found[f"{name}_{end}"] = {"dtype": "float32", "shape": [None, 1], "meaning": meaning}
     else:
         count = len(task.classes)
         found = {

@@ -95,7 +95,8 @@ class Recipe(Part):
             if number.isdigit() and stem in owners:
                 yield name, owners[stem]
         for name in self.tasks:
-            yield from ((f"{name}{end}", f"tasks.{name}") for end in ("", "_logits", "_label", "_classes"))
+            ends = ("", "_logits", "_temperature", "_label", "_classes", "_low", "_high", "_abstained")
+            yield from ((f"{name}{end}", f"tasks.{name}") for end in ends)
             # The heads of single inputs, which fusions of decisions and auxiliary losses have.
             yield from ((f"{name}_{n}_logits", f"tasks.{name} with inputs.{n}") for n in self.inputs)
 

@@ -23,6 +23,8 @@ class Training(Part):
             from Beta(alpha, alpha). Usual: 0.2. Defaults to `0.0`, off.
         cutmix: Alpha of CutMix (arXiv:1905.04899): a part of each input comes from the other row. With both, each row
             is mixed by one of them. Usual: 1.0. Defaults to `0.0`, off.
+        calibrate: Whether to fit, when the training is over, a temperature for each classification and an interval for
+            each regression, on the validation rows; see `mm_keras.calibrate`.
         precision: `"float32"`, `"mixed_float16"` or `"mixed_bfloat16"`.
         cache_gb: Decoded pictures and sounds of a split are kept in memory when they take no more than this; larger
             splits are read and decoded anew in every epoch, in flat memory.
@@ -38,6 +40,7 @@ class Training(Part):
     auxiliary: Annotated[float, Field(ge=0.0)] = 0.0
     mixup: Annotated[float, Field(ge=0.0)] = 0.0
     cutmix: Annotated[float, Field(ge=0.0)] = 0.0
+    calibrate: bool = True
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     cache_gb: Annotated[float, Field(ge=0.0)] = 1.0
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0

@@ -13,7 +13,8 @@ class ClassificationTask:
     Args:
         name: The task's name.
         spec: A `recipe.Classification`.
-        state: `{"classes": [...], "counts": [...]}`, as `adapt` leaves it.
+        state: `{"classes": [...], "counts": [...]}`, as `adapt` leaves it; calibrated for a wished accuracy also
+            `"abstention": {"accuracy": wished, "threshold": confidence, "coverage": share of rows answered}`.
     """
 
     is_categorical = True
@@ -68,8 +69,14 @@ class ClassificationTask:
         return np.eye(len(self.classes) + 1, len(self.classes), dtype=np.float32)[encoded]
 
     def decode(self, outputs):
-        """Returns `{column: values}`: the label, its probability, and every class's."""
+        """Returns `{column: values}`: the label, its probability, every class's, and whether the answer is too unsure.
+
+        The last, `<task>_abstained`, is there when a threshold was fitted.
+        """
         outputs = np.asarray(outputs)
         labels = np.array(self.classes, dtype=object)[outputs.argmax(-1)]
-        columns = {self.name: labels, f"{self.name}_probability": outputs.max(-1)}
+        confidence = outputs.max(-1)
+        columns = {self.name: labels, f"{self.name}_probability": confidence}
+        if "abstention" in self.state:
+            columns[f"{self.name}_abstained"] = confidence < self.state["abstention"]["threshold"]
         return columns | {f"{self.name}_{c}": outputs[:, i] for i, c in enumerate(self.classes)}

@@ -14,7 +14,8 @@ class RegressionTask:
     Args:
         name: The task's name.
         spec: A `recipe.Regression`.
-        state: `{"mean": x, "deviation": x}`, as `adapt` leaves it.
+        state: `{"mean": x, "deviation": x}`, as `adapt` leaves it; once calibrated also `"interval": {"level": chance,
+            "half_width": in the column's unit}`.
     """
 
     is_categorical = False
@@ -65,5 +66,13 @@ class RegressionTask:
         return np.nan_to_num(scaled, nan=0.0).astype(np.float32)[:, None]
 
     def decode(self, outputs):
-        """Returns `{column: values}`."""
-        return {self.name: np.asarray(outputs)[:, 0]}
+        """Returns `{column: values}`, those of `bounds` too."""
+        values = np.asarray(outputs)[:, 0]
+        return {self.name: values} | self.bounds(values)
+
+    def bounds(self, values):
+        """Returns `{<task>_low: values, <task>_high: values}`, arrays or tensors; empty without an interval."""
+        if "interval" not in self.state:
+            return {}
+        half_width = self.state["interval"]["half_width"]
+        return {f"{self.name}_low": values - half_width, f"{self.name}_high": values + half_width}

@@ -62,12 +62,13 @@ def fit(recipe, data, out, *, verbose=True, callbacks=()):
     data.quarantine.to_csv(out / "quarantine.csv", index=False)
     history = trainer.train(data, out, verbose, callbacks)
     trainer.fit_fusions(data.validation, say)
+    calibration = trainer.calibrate(data.validation, say)
 
     before, data = len(data.rows), data.recheck(recipe, max_bad=1.0)
     if len(data.rows) < before:
         say(f"{before - len(data.rows)} rows lost a file during training; see {out / 'quarantine.csv'}")
         data.quarantine.to_csv(out / "quarantine.csv", index=False)
-    seconds = _save(out, data, trainer, history, began)
+    seconds = _save(out, data, trainer, history, calibration, began)
     say(f"trained {len(history)} epochs in {seconds:.0f} s; best epoch {trainer.best_epoch + 1}; run {out}")
     return load_run(out)
 
@@ -94,14 +95,14 @@ def _check_data(recipe, data):
     return data
 
 
-def _save(out, data, trainer, history, began):
+def _save(out, data, trainer, history, calibration, began):
     """Writes the run; returns how many seconds the training took."""
     save_assets(out, trainer.recipe, trainer.preprocessors, trainer.tasks)
     save_rows(out, trainer.recipe, data)
     save_examples(out, trainer.preprocessors, data)
     trainer.model.save(out / "model.keras")
     history.to_csv(out / "history.csv", index=False)
-    info = _describe(data, trainer, history, time.time() - began)
+    info = _describe(data, trainer, history, time.time() - began) | {"calibration": calibration}
     # Last, so that a folder with this file is a whole run.
     (out / "run.json").write_text(json.dumps(info, indent=1), encoding="utf-8")
     return info["seconds"]

@@ -1,6 +1,8 @@
 """The run: one training's recipe, learned assets and model, and the folder that holds them."""
 
 import json
+import os
+import tempfile
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -120,8 +122,31 @@ def save_assets(folder, recipe, preprocessors, tasks):
             for key, lines in lists.items():
                 text = ",\n".join(json.dumps(line, ensure_ascii=False) for line in lines)
                 (place / f"{key}.json").write_text(f"[\n{text}\n]", encoding="utf-8")
-            rest = {k: v for k, v in part.state.items() if k not in lists}
-            (place / "state.json").write_text(json.dumps(rest, ensure_ascii=False, indent=1), encoding="utf-8")
+            (place / "state.json").write_text(_state_text(part), encoding="utf-8")
+
+
+def _state_text(part):
+    """Returns what a part learned, without its lists, as JSON."""
+    rest = {k: v for k, v in part.state.items() if k not in LISTS}
+    return json.dumps(rest, ensure_ascii=False, indent=1)
+
+
+def save_calibration(run, reports):
+    """Stores the temperatures of a run's model, what its tasks learned, and the reports in `run.json`.
+
+    All is written beside the old files first; then each takes the place of its old one in one step.
+    """
+    run.info["calibration"] = reports
+    with tempfile.TemporaryDirectory(dir=run.folder) as scratch:
+        scratch = Path(scratch)
+        run.model.save(scratch / "model.keras")
+        places = {"model.keras": run.folder / "model.keras"}
+        for name, task in run.tasks.items():
+            (scratch / f"{name}.json").write_text(_state_text(task), encoding="utf-8")
+            places[f"{name}.json"] = run.folder / "assets" / "tasks" / name / "state.json"
+        (scratch / "run").write_text(json.dumps(run.info, indent=1), encoding="utf-8")
+        for new, old in (places | {"run": run.folder / "run.json"}).items():
+            os.replace(scratch / new, old)
 
 
 def load_assets(folder):
@@ -157,7 +182,7 @@ def load_run(source):
     _check_format(folder, info)
     recipe, preprocessors, tasks = load_assets(folder)
     # Layers must be registered before Keras reads their names; the registry imports its entries only when resolved.
-    from mm_keras.model import build_model  # noqa: F401
+    from mm_keras.model import with_temperatures
 
     for entry in (*(ENCODERS[s.kind][s.encoder_kind] for s in recipe.inputs.values()), FUSIONS[recipe.fusion.kind]):
         resolve(entry)
@@ -169,7 +194,7 @@ def load_run(source):
     # The weights of a frozen layer's own layers come back as if they were trained.
     for weight in [w for layer in model._flatten_layers() if not layer.trainable for w in layer.weights]:
         weight.trainable = False
-    return Run(folder, recipe, preprocessors, tasks, model, info)
+    return Run(folder, recipe, preprocessors, tasks, with_temperatures(model, tasks), info)
 
 
 def _check_format(folder, info):

@@ -9,6 +9,7 @@ import pandas as pd
 
 from mm_keras.data.pipeline import Epochs, make_dataset
 from mm_keras.model import build_model, logits_model
+from mm_keras.training.calibration import answers_of, describe, fit_calibration, put_calibration
 from mm_keras.training.callbacks import BestWeights, StopOnNaN
 from mm_keras.training.learn import targets_and_weights
 from mm_keras.training.optimizer import RatedAdamW
@@ -29,7 +30,7 @@ class Trainer:
 
     def __init__(self, recipe, preprocessors, tasks):
         self.recipe, self.preprocessors, self.tasks = recipe, preprocessors, tasks
-        self.best_epoch = None
+        self.best_epoch, self._held_out = None, {}
         policy = keras.config.dtype_policy()
         keras.config.set_dtype_policy(recipe.training.precision)
         try:
@@ -85,11 +86,36 @@ class Trainer:
         fusions = fusions_to_fit(self.model, self.tasks)
         if not fusions:
             return
-        counts = fit_fusions(self.model, self.recipe.inputs, fusions, self.dataset(rows)) if len(rows) else {}
+        counts = {}
+        if len(rows):
+            counts, self._held_out = fit_fusions(self.model, self.recipe.inputs, fusions, self.dataset(rows))
         for task in fusions:
             count = counts.get(task, 0)
             done = f"is fitted on {count} rows" if count else "stays a plain pool, for there are no labelled rows"
             say(f"fusion {self.recipe.fusion.kind!r} of {task!r} {done} of validation")
+
+    def calibrate(self, rows, say):
+        """Fits temperatures and intervals on the validation rows, unless the recipe says no.
+
+        Args:
+            rows: The `Rows` of the validation split.
+            say: Called with a line for each task.
+
+        Returns:
+            As `fit_calibration`; empty when the recipe says no.
+        """
+        if not self.recipe.training.calibrate:
+            return {}
+        answers = answers_of(self.model, self.preprocessors, self.tasks, rows)
+        for name, logits in self._held_out.items():
+            # The fusion knows these rows; it must not be believed on them.
+            values = logits if self.tasks[name].is_categorical else self.model.get_layer(name)(logits).numpy()[:, 0]
+            answers[name] = values, answers[name][1]
+        reports = fit_calibration(self.tasks, answers)
+        put_calibration(self.model, self.tasks, reports)
+        for name, report in reports.items():
+            say(describe(name, report))
+        return reports
 
     @property
     def loss_weights(self):

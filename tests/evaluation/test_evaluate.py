@@ -40,8 +40,9 @@ def test_the_files_have_exactly_the_stated_form(evaluation, digits_run):
     for scored in (metrics, *subsets.values()):
         assert scored["n"] == 40
         assert set(scored) == {"n", "digit", "magnitude"}
-        assert set(scored["digit"]) == {"accuracy", "balanced_accuracy", "macro_f1", "log_loss"}
-        assert set(scored["magnitude"]) == {"mae", "rmse", "r2"}
+        sure = {"brier", "ece", "adaptive_ece"}
+        assert set(scored["digit"]) == {"accuracy", "balanced_accuracy", "macro_f1", "log_loss"} | sure
+        assert set(scored["magnitude"]) == {"mae", "rmse", "r2", "coverage"}
         for task in ("digit", "magnitude"):
             for score in scored[task].values():
                 assert set(score) == {"value", "low", "high"}
@@ -67,7 +68,8 @@ def test_the_table_shows_the_headlines(evaluation):
     table = scores.table()
     accuracy = scores.subsets["word"]["digit"]["accuracy"]
     assert table.loc["word", "digit accuracy"] == "{value:.3f} [{low:.3f}, {high:.3f}]".format(**accuracy)
-    assert list(table) == ["digit accuracy", "magnitude mae"]
+    assert table.loc["word", "digit ece"].startswith(f"{scores.subsets['word']['digit']['ece']['value']:.3f} [")
+    assert list(table) == ["digit accuracy", "digit ece", "magnitude mae", "magnitude coverage"]
     assert "40 rows" in scores._repr_html_()
     assert repr(scores).startswith("Evaluation(n=40)")
 

@@ -67,7 +67,8 @@ def test_vectors_equal_the_layers_and_absent_inputs_are_empty(written, digits_ru
         assert table[name][present].iloc[0].dtype == np.float32
     assert features.missing["word"] >= 2
     # The head on top of the fused embedding gives what the run predicts: of rows without a word too.
-    logits = digits_run.model.get_layer("digit_logits")(np.stack(table["fusion"])).numpy()
+    logits = digits_run.model.get_layer("digit_logits")(np.stack(table["fusion"]))
+    logits = digits_run.model.get_layer("digit_temperature")(logits).numpy()
     odds = np.exp(logits - logits.max(1, keepdims=True))
     told = predict(digits_run, rows)
     classes = [f"digit_{c}" for c in digits_run.tasks["digit"].classes]

@@ -15,6 +15,18 @@ def guesses(rows=400, classes=5, absent=(), seed=0):
     return labels, probabilities
 
 
+def binned_gap(probabilities, labels, edges):
+    """The calibration error, bin by bin as its definition reads."""
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    total = 0.0
+    for i in range(15):
+        above = confidence > edges[i] if i else confidence >= 0
+        inside = above & (confidence <= edges[i + 1])
+        if inside.any():
+            total += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
+    return total
+
+
 @pytest.mark.parametrize(("classes", "absent"), [(2, ()), (5, ()), (5, (3,)), (12, (0, 11))])
 def test_classification_equals_scikit_learn(classes, absent):
     labels, probabilities = guesses(classes=classes, absent=absent)
@@ -26,6 +38,9 @@ def test_classification_equals_scikit_learn(classes, absent):
         "balanced_accuracy": metrics.recall_score(labels, predicted, average="macro", labels=np.unique(labels)),
         "macro_f1": metrics.f1_score(labels, predicted, average="macro", labels=seen),
         "log_loss": metrics.log_loss(labels, probabilities, labels=range(classes)),
+        "brier": ((probabilities - np.eye(classes)[labels]) ** 2).sum(axis=1).mean(),
+        "ece": binned_gap(probabilities, labels, np.arange(16) / 15),
+        "adaptive_ece": binned_gap(probabilities, labels, np.quantile(probabilities.max(axis=1), np.arange(16) / 15)),
     }
     assert found == pytest.approx(expected, rel=1e-9)
 

@@ -8,7 +8,7 @@ from mm_keras.errors import DataError
 from mm_keras.evaluation.predict import predict
 
 CLASSES = [f"digit_{i}" for i in range(10)]
-COLUMNS = ["id", "digit", "digit_probability", *CLASSES, "magnitude", "error"]
+COLUMNS = ["id", "digit", "digit_probability", *CLASSES, "magnitude", "magnitude_low", "magnitude_high", "error"]
 
 
 @pytest.fixture(scope="module")

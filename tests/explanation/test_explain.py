@@ -25,7 +25,7 @@ def explanation(five_input_run, example):
 def test_scores_are_shapley_values_of_the_model(five_input_run, explanation, example):
     assert sum(explanation.scores.values()) == pytest.approx(explanation.value - explanation.base_value, abs=1e-4)
     assert sum(explanation.shares.values()) == pytest.approx(1)
-    logits = keras.Model(five_input_run.model.input, five_input_run.model.get_layer("category_logits").output)
+    logits = keras.Model(five_input_run.model.input, five_input_run.model.get_layer("category_temperature").output)
     number = five_input_run.tasks["category"].classes.index(explanation.target)
     for value, raw in ((explanation.value, example), (explanation.base_value, {})):
         assert value == pytest.approx(float(logits(five_input_run.encode([raw])[0])[0, number]), abs=1e-5)

@@ -87,9 +87,12 @@ class Client:
             if task in self.schema["classes"]:
                 columns[task] = _texts(outputs[f"{task}_label"])
                 columns[f"{task}_probability"] = values.max(axis=-1)
+                if own := self.schema.get("abstention", {}).get(task):
+                    columns[f"{task}_abstained"] = values.max(axis=-1) < own["threshold"]
                 columns |= {f"{task}_{c}": values[:, i] for i, c in enumerate(self.schema["classes"][task])}
             else:
-                columns[task] = values.reshape(count, *spec["shape"][1:])[:, 0]
+                for name in (task, *self._bounds(task)):
+                    columns[name] = outputs[name].reshape(count, *spec["shape"][1:])[:, 0]
         table = pd.DataFrame(columns).assign(error=_texts(outputs["error"]))
         table.insert(0, "id", [str(i) for i in range(count)])
         return table
@@ -123,7 +126,12 @@ class Client:
     def _tasks(self):
         outputs = self.schema["outputs"]
         names = [n for n, o in outputs.items() if "tensors" in o["signatures"] and o["dtype"] == "float32"]
-        return {n: outputs[n] for n in names}
+        bounds = {end for n in names for end in self._bounds(n)}
+        return {n: outputs[n] for n in names if n not in bounds}
+
+    def _bounds(self, task):
+        """Returns the names of the ends of a regression's interval; a bundle of an older mm_keras has none."""
+        return [f"{task}_{end}" for end in ("low", "high")] if task in self.schema.get("intervals", {}) else []
 
     def _in_batches(self, signature, examples):
         if isinstance(examples, pd.DataFrame):

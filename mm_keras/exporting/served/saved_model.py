@@ -137,7 +137,8 @@ def _served(name, task, prediction):
         classes = tf.constant(task.classes)
         served[f"{name}_label"] = tf.gather(classes, tf.argmax(prediction, axis=-1))
         served[f"{name}_classes"] = tf.repeat(classes[None], tf.shape(prediction)[0], axis=0)
-    return served
+        return served
+    return served | task.bounds(prediction)
 
 
 def _save(path, model, signatures, tables=()):
