@@ -54,6 +54,19 @@ class Data:
     def test(self):
         return self.rows.split("test")
 
+    def require(self, recipe):
+        """Raises when the data was loaded for another recipe.
+
+        Raises:
+            DataError: With the inputs or tasks that it lacks.
+        """
+        for room, wanted, found in (
+            ("inputs", recipe.inputs, self.rows.cells),
+            ("tasks", recipe.tasks, self.rows.labels),
+        ):
+            if lacking := sorted(set(wanted) - set(found)):
+                raise DataError(f"{self.name}: was loaded without the {room} {lacking}. Load it with this recipe.")
+
     def recheck(self, recipe, max_bad=None):
         """Returns the data without the rows whose files have gone bad since they were checked.
 
@@ -128,7 +141,8 @@ def load(
     splits = read_splits(manifest, tasks, labels, split, recipe.training.seed if seed is None else seed)
     classes = find_classes(tasks, labels, splits, quarantine) if with_labels else {}
     quarantine.check_share(max_bad)
-    rows = Rows(quarantine.ids, cells, labels, splits, quarantine.numbers).take(~quarantine.bad)
+    groups = as_text(manifest.table["group"]) if "group" in manifest.table else None
+    rows = Rows(quarantine.ids, cells, labels, splits, quarantine.numbers, groups).take(~quarantine.bad)
     if not len(rows):
         raise DataError(f"{name}: no good row is left. First: {first_faults(quarantine.table(), 3)}")
     return Data(name, rows, quarantine.table(), classes, vectors, max_bad, seen, graphs)

@@ -20,6 +20,7 @@ class Rows:
         labels: `{task: array (rows,)}`: class names, empty where unlabelled, or float64 numbers, NaN where unlabelled.
         splits: String array `(rows,)` of `"train"`, `"validation"` and `"test"`.
         numbers: Int array `(rows,)`, the rows' numbers in the table, 1 the first after the header.
+        groups: String array `(rows,)` of the column `group`, empty where a row is of none; `None` without the column.
     """
 
     ids: np.ndarray
@@ -27,6 +28,7 @@ class Rows:
     labels: dict = field(default_factory=dict)
     splits: np.ndarray | None = None
     numbers: np.ndarray | None = None
+    groups: np.ndarray | None = None
 
     def __len__(self):
         return len(self.ids)
@@ -42,8 +44,8 @@ class Rows:
 
         cells = {name: pick(value) for name, value in self.cells.items()}
         labels = {name: value[index] for name, value in self.labels.items()}
-        splits, numbers = (None if part is None else part[index] for part in (self.splits, self.numbers))
-        return Rows(self.ids[index], cells, labels, splits, numbers)
+        own = [None if part is None else part[index] for part in (self.splits, self.numbers, self.groups)]
+        return Rows(self.ids[index], cells, labels, *own)
 
     def split(self, name):
         """Returns the rows of one split."""

@@ -82,12 +82,7 @@ def _check_folder(out):
 
 def _check_data(recipe, data):
     """Returns the data without rows whose files have gone bad; raises when it was loaded for another recipe."""
-    for room, wanted, found in (
-        ("inputs", recipe.inputs, data.rows.cells),
-        ("tasks", recipe.tasks, data.rows.labels),
-    ):
-        if lacking := sorted(set(wanted) - set(found)):
-            raise DataError(f"{data.name}: was loaded without the {room} {lacking}. Load it with this recipe.")
+    data.require(recipe)
     data = data.recheck(recipe)
     if not len(data.train):
         raise DataError(f"{data.name}: no training rows.")
