@@ -64,7 +64,7 @@ def check_data(source, recipe, *, seed=0, **options):
     found += check_near_texts(rows, columns, seed)
     found += check_names(rows, recipe, answers)
     found += check_words(rows, columns, answers)
-    found += check_labels(rows, recipe, columns, pictures, contents, seed)
+    found += check_labels(rows, recipe, columns, pictures, answers, seed)
     shares, combinations = availability_tables(rows)
     return DataCheck(
         name=data.name,

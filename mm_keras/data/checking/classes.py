@@ -30,8 +30,10 @@ def check_classes(rows, recipe, tables):
             yield from _check_counts(task, spec, tables[task])
             continue
         numbers = rows.labels[task][rows.splits == "train"]
-        if len(numbers) > 1 and np.nanmin(numbers) == np.nanmax(numbers):
-            yield _finding(task, spec, f"Every training row has the same {task!r}, {numbers[0]:g}.", "Check the column.")
+        numbers = numbers[np.isfinite(numbers)]
+        if len(numbers) > 1 and np.ptp(numbers) == 0:
+            what = f"Every training row has the same {task!r}, {numbers[0]:g}."
+            yield _finding(task, spec, what, "Check the column: there is nothing to learn.", ("train",))
 
 
 def _check_counts(task, spec, table):
@@ -39,10 +41,10 @@ def _check_counts(task, spec, table):
     if not train.sum():
         return
     if none := list(train.index[train == 0]):
-        what = f"{counted(len(none), 'class', 'classes')} of {task!r} without a training row: {listed(none)}."
+        what = f"{_classes(none, task)} without a training row: {listed(none)}."
         yield _finding(task, spec, what, "Give them rows, or leave them out of the recipe's `classes`.", ("train",))
     if rare := list(train.index[(train > 0) & (train < RARE)]):
-        what = f"{counted(len(rare), 'class', 'classes')} of {task!r} with fewer than {RARE} training rows: {listed(rare)}."
+        what = f"{_classes(rare, task)} with fewer than {RARE} training rows: {listed(rare)}."
         yield _finding(task, spec, what, "Find more rows, or join them with other classes.", ("train",))
     enough = train[train >= RARE]
     if len(enough) > 1 and enough.max() >= UNBALANCED * enough.min() and spec.class_weight is None:
@@ -57,8 +59,12 @@ def _check_counts(task, spec, table):
     for split in SPLITS[1:]:
         own = table[split]
         if own.sum() and (none := list(own.index[(own == 0) & (train > 0)])):
-            what = f"{counted(len(none), 'class', 'classes')} of {task!r} without a row in {split}: {listed(none)}."
+            what = f"{_classes(none, task)} without a row in {split}: {listed(none)}."
             yield _finding(task, spec, what, "Scores say nothing of them; draw the splits by class.", (split,))
+
+
+def _classes(names, task):
+    return f"{counted(len(names), 'class', 'classes')} of {task!r}"
 
 
 def _finding(task, spec, what, advice, splits=()):

@@ -82,13 +82,12 @@ def _one_input(rows, spec, vectors, key, content, whole):
         return
     own = [s for s in sets if len(s) <= most and len(set(whole[s])) > 1]
     if across := straddling(own, rows):
-        what = "bytes" if is_file else "values"
         yield about(
             rows,
             across,
             check="duplicates",
             severity="warning",
-            what=f"{_rows(across)} in more than one split, equal in {key!r} to the last of its {what}.",
+            what=f"{_rows(across)} in more than one split, equal in {key!r} alone.",
             advice="Give rows that share it one split, by a common value in the column 'group'.",
             inputs=(key,),
             columns=columns,
@@ -107,7 +106,7 @@ def _two_labels(rows, recipe, sets):
                 own,
                 check="contradictions",
                 severity="warning",
-                what=f"{counted(len(own), 'set')} of rows equal in every input {_have(own)} different labels of {task!r}.",
+                what=f"{counted(len(own), 'set')} of rows equal in every input {_have(own)} two labels of {task!r}.",
                 advice="Look at them, and keep the right label.",
                 inputs=(task,),
                 columns=(spec.column or task,),

@@ -96,7 +96,8 @@ class DataCheck:
         counts = ", ".join(f"{v} {k}" for k, v in self.rows.items())
         parts = [f"<p>{html.escape(self.name)}: {counts} rows</p>"]
         parts.append(self.table().to_html(index=False) if self.findings else "<p>Nothing was found.</p>")
-        parts += ["<h3>Share of the rows that has each input</h3>", self.availability.to_html(float_format="{:.3f}".format)]
+        shares = self.availability.to_html(float_format="{:.3f}".format)
+        parts += ["<h3>Share of the rows that has each input</h3>", shares]
         if len(self.combinations) > 1:
             parts += ["<h3>Rows by the inputs they have</h3>", self.combinations.to_html()]
         for task, table in self.classes.items():

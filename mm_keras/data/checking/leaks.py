@@ -8,7 +8,6 @@ import pandas as pd
 
 from mm_keras.data.checking.columns import FILES, Column, manifest_columns, presence
 from mm_keras.data.checking.findings import Finding, listed
-from mm_keras.data.checking.scores import Answers
 from mm_keras.data.checking.texts import normalise
 
 # Of the cross-validated score of one column, what lacks to 1: a leak, and one whatever other columns say.
@@ -39,7 +38,7 @@ def check_columns(rows, recipe, columns, answers):
         scores = [1.0 if _is_flat(c) else 1.0 - own.score(c.values) for c in columns]
         honest = min((s for s in scores if s > LEAK), default=1.0)
         for column, lacks in zip(columns, scores, strict=True):
-            if lacks <= SURE or lacks <= LEAK and honest >= APART * lacks:
+            if lacks <= SURE or (lacks <= LEAK and honest >= APART * lacks):
                 yield Finding(
                     check="leaks",
                     severity="warning",

@@ -31,7 +31,7 @@ def describe_pictures(paths):
 def _describe(path):
     try:
         with Picture.open(path) as picture:
-            picture.draft("RGB", (2 * SIDE, 2 * SIDE))  # JPEG alone: decodes an eighth of the pixels, where that will do
+            picture.draft("RGB", (2 * SIDE, 2 * SIDE))  # a JPEG is decoded no larger than is needed
             small = _on_white(picture).resize((SIDE, SIDE), Picture.Resampling.BILINEAR)
     except (OSError, ValueError, SyntaxError, Picture.DecompressionBombError):
         return np.full(GREY**2 + 2 * COLOUR**2, np.nan, np.float32)
