@@ -11,7 +11,7 @@ SIDE = 32  # pixels that a picture is shrunk to
 GREY, COLOUR = 12, 4  # how many frequencies a side are kept of it
 HASH_BITS, TABLES, WINDOW = 63, 16, 24
 MOST_BITS = 12  # of the hash, in which copies may differ
-SAMPLE, NEIGHBOURS = 2000, 5
+SAMPLE, NEIGHBOURS = 2000, 8
 # Most false pairs expected in a whole set; and closest that a copy must be, beside the distance of other neighbours.
 MOST_FALSE, NEAREST = 0.05, 0.35
 FLAT = 0.01  # a picture of less contrast says nothing
@@ -60,7 +60,7 @@ def near_pairs(features, seed=0):
     Candidates agree in a random part of a perceptual hash and in all but `MOST_BITS` of its 63 bits: the signs of the
     64 lowest frequencies but the mean, each about its median in the set, so that every bit divides the set in halves.
     Two pictures are copies when so small a distance is not expected in the set: in `d` dimensions, a picture has
-    `5 (pictures / sample) (distance / r)**d` others within a distance, where `r` is how far the fifth of a sample is.
+    `8 (pictures / sample) (distance / r)**d` others within a distance, where `r` is how far the eighth of a sample is.
     Blurred digits have few dimensions and close neighbours by nature, photographs have many.
 
     Args:
@@ -70,7 +70,8 @@ def near_pairs(features, seed=0):
     Reference:
         Levina and Bickel 2004, "Maximum likelihood estimation of intrinsic dimension" (NIPS 17), eq. 8; Zauner 2010,
         "Implementation and benchmarking of perceptual image hash functions" (pHash). Differs: the bits of the hash are
-        about the set's medians, not the picture's; the dimension is the median over the sample, not the mean.
+        about the set's medians, not the picture's; the dimension is a median that leaves out each first neighbour, so that
+        the copies that are looked for do not lower it.
     """
     usable = np.flatnonzero(np.isfinite(features).all(axis=1) & (_contrast(features) > FLAT))
     if len(usable) <= 2 * NEIGHBOURS:
@@ -79,8 +80,7 @@ def near_pairs(features, seed=0):
     pairs = _candidates(own, rng)
     sample = own[rng.permutation(len(own))[:SAMPLE]]
     reach = _neighbour_distances(sample, sample)
-    # The median resists the copies that are looked for.
-    dimension = np.median(1 / np.maximum(np.log(reach[:, -1:] / reach[:, 1:-1]).mean(axis=1), 1e-6))
+    dimension = _dimension(reach)
     distance = np.linalg.norm(own[pairs[:, 0]] - own[pairs[:, 1]], axis=1)
     close = distance <= NEAREST * reach[:, -1].max()
     pairs, distance = pairs[close], distance[close]
@@ -90,6 +90,17 @@ def near_pairs(features, seed=0):
     # Pairs that chance brings, in the whole set: half of the sum over pictures.
     most = (2 * MOST_FALSE * len(sample) / (NEIGHBOURS * len(own) ** 2)) ** (1 / dimension)
     return usable[pairs[distance <= min(most, NEAREST) * radius]]
+
+
+def _dimension(reach):
+    """Returns the intrinsic dimension of a set, of the distances `(points, k)` to the nearest neighbours.
+
+    The logarithms of `r_k / r_j` are exponential variables of the mean `1 / d`. Their largest, of the first neighbour,
+    is left out: its place is that of the next. The sum of `m` such variables has its median at about `m - 1/3`.
+    """
+    logs = np.log(reach[:, -1:] / reach[:, 1:-1])
+    mean = np.median((logs.sum(axis=1) + logs[:, 0]) / logs.shape[1])
+    return (1 - 1 / (3 * logs.shape[1])) / max(mean, 1e-6)
 
 
 def _contrast(features):

@@ -10,7 +10,7 @@ import mm_keras as mm
 from mm_keras.data.checking.columns import content_of, file_digests
 from mm_keras.data.checking.findings import counted, listed
 from mm_keras.data.checking.noise import doubtful
-from mm_keras.data.checking.pictures import near_pairs
+from mm_keras.data.checking.pictures import _dimension, near_pairs
 from mm_keras.data.checking.scores import FOLDS, HOPELESS, Answers
 from mm_keras.data.checking.texts import JACCARD, near_texts, normalise
 
@@ -81,15 +81,18 @@ def test_copies_of_pictures_are_told_from_chance():
     assert len(near_pairs(features)) == 0
 
 
-def test_pictures_of_few_dimensions_are_near_by_nature():
-    """1500 points in three dimensions have neighbours as close as copies of photographs; none is reported."""
-    features = smooth_pictures(1500, np.random.default_rng(4), dimensions=3)
+@pytest.mark.parametrize("dimensions", [3, 6])
+def test_pictures_of_few_dimensions_are_near_by_nature(dimensions):
+    """Of 1500 points in three dimensions some are as close as copies of photographs; none is reported."""
+    features = smooth_pictures(1500, np.random.default_rng(4), dimensions)
     assert len(near_pairs(features)) == 0
+    reach = np.sort(np.linalg.norm(features[:400, None] - features, axis=2), axis=1)[:, 1:9]
+    assert _dimension(reach) == pytest.approx(dimensions, rel=0.15)
 
 
 def test_flat_unread_and_few_pictures_are_left_out():
     features = smooth_pictures(40, np.random.default_rng(5))
-    features[:5], features[5:10] = 0.5, np.nan
+    features[:5], features[5:10] = np.eye(176)[0], np.nan  # a picture of one grey has its mean alone
     assert len(near_pairs(features)) == 0
     assert len(near_pairs(features[:8])) == 0
 
@@ -132,7 +135,8 @@ def test_doubts_where_the_model_is_sure_are_told_from_a_hard_task():
     flipped = np.sort(rng.permutation(2000)[:60])
     targets[flipped] = 1 - targets[flipped]
     found, said = doubtful(scores, targets)
-    assert len(set(found) & set(flipped)) >= 30
+    # About half of the rows are sure enough to be looked at.
+    assert len(set(found) & set(flipped)) >= 20
     assert len(set(found) & set(flipped)) >= 0.7 * len(found)
     assert (said[found] != targets[found]).all()
 
