@@ -98,7 +98,7 @@ def _quick(data, recipe, contents, seed, most):
     return [
         *check_groups(rows),
         *check_duplicates(rows, recipe, data.vectors, contents),
-        *check_columns(rows, recipe, columns, answers),
+        *check_columns(rows, columns, answers),
         *check_classes(rows, recipe, _tables(data, recipe)),
         *check_availability(rows, recipe, data.vectors, columns, contents),
     ]

@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 from scipy.io import wavfile
 
+from mm_keras.data.checking.pictures import FEATURES
+
 BANDS, FRAME_MS, SECONDS = 32, 32, 10  # of a sound
 CATEGORIES = 50  # most of a column
 TEXT_FEATURES = 64
@@ -30,8 +32,7 @@ def simple_features(cell, spec, column, pictures, seed=0):
         found = _of_texts(column.values, seed)
     elif spec.kind in ("image", "video"):
         files = cell.reshape(len(cell), -1)
-        width = len(next(iter(pictures.values()))) if pictures else 1
-        none = np.full(width, np.nan, np.float32)
+        none = np.full(FEATURES, np.nan, np.float32)
         found = _mean(np.array([[pictures.get(p, none) for p in row] for row in files]))
     elif spec.kind == "audio":
         with ThreadPoolExecutor(os.cpu_count()) as pool:

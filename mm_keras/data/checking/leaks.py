@@ -12,51 +12,52 @@ from mm_keras.data.checking.texts import normalise
 
 # Of the cross-validated score of one column, what lacks to 1: a leak, and one whatever other columns say.
 LEAK, SURE = 0.02, 0.002
-# Between them, the best honest column must miss so many times more.
+# Between them, every other column must lack so many times more.
 APART = 4.0
 # A word tells a class that stands in so many of its rows, and in no more of the others than it misses.
 TELLS, FEWEST = 0.98, 20
 
 
-def check_columns(rows, recipe, columns, answers):
+def check_columns(rows, columns, answers):
     """Yields a `Finding` for each column, and for each input's presence, that nearly alone tells a task's label.
 
     A column's score is the cross-validated balanced accuracy, or R2 of a regression, of what the training folds had at
     the nearest value (numbers) or at the same value (categories and texts). A column is reported when it lacks at most
-    0.2 % to 1; or at most 2 %, and the best of the columns that lack more than 2 % lacks four times as much, since in
-    an easy task several columns do well.
+    0.2 % to 1; or at most 2 %, and each other column lacks four times as much, those left out that lack 0.2 % at most.
+    In an easy task several columns do well, and none stands out.
 
     Args:
         rows: A `Rows`.
-        recipe: Its `Recipe`.
         columns: As `single_columns` returns them.
         answers: `{task: Answers}`.
     """
     there = {k: presence(c) for k, c in rows.cells.items()}
     given = [Column(k, "", np.array(["", "given"], object)[p.astype(int)]) for k, p in there.items() if not p.all()]
     for task, own in answers.items():
-        scores = [1.0 if _is_flat(c) else 1.0 - own.score(c.values) for c in columns]
-        honest = min((s for s in scores if s > LEAK), default=1.0)
-        for column, lacks in zip(columns, scores, strict=True):
-            if lacks <= SURE or (lacks <= LEAK and honest >= APART * lacks):
+        absent = {c.input: score for c in given if (score := own.score(c.values)) >= 1 - LEAK}
+        for key, score in absent.items():
+            yield Finding(
+                check="leaks",
+                severity="warning",
+                what=f"Whether {key!r} is there tells {task!r}: {own.measure} {score:.3f}.",
+                advice="Find out why it is missing in the rows of one label.",
+                inputs=(key, task),
+                columns=tuple(dict.fromkeys(c.name for c in columns if c.input == key)),
+            )
+        told = [c for c in columns if c.input not in absent]
+        lacks = [1.0 if _is_flat(c) else 1.0 - own.score(c.values) for c in told]
+        for number, column in enumerate(told):
+            others = [value for i, value in enumerate(lacks) if i != number and value > SURE]
+            best, own_lack = min(others, default=1.0), lacks[number]
+            if own_lack <= SURE or (own_lack <= LEAK and best >= APART * own_lack):
                 yield Finding(
                     check="leaks",
                     severity="warning",
                     what=f"The column {column.name!r} alone tells {task!r} in cross-validation: {own.measure} "
-                    f"{1 - lacks:.3f}; the best of the others {max(1 - honest, 0):.3f}.",
+                    f"{1 - own_lack:.3f}; the best of the others {max(1 - best, 0):.3f}.",
                     advice="Leave it out, unless it is known before the label is.",
                     inputs=(column.input, task),
                     columns=(column.name,),
-                )
-        for column in given:
-            if (score := own.score(column.values)) >= 1 - LEAK:
-                yield Finding(
-                    check="leaks",
-                    severity="warning",
-                    what=f"Whether {column.input!r} is there tells {task!r}: {own.measure} {score:.3f}.",
-                    advice="Find out why it is missing in the rows of one label.",
-                    inputs=(column.input, task),
-                    columns=manifest_columns(column.input, recipe.inputs[column.input], {}),
                 )
 
 

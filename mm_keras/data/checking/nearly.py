@@ -7,7 +7,7 @@ from scipy.sparse.csgraph import connected_components
 from mm_keras.data.checking.columns import manifest_columns, sets_of
 from mm_keras.data.checking.duplicates import about, files_of, straddling
 from mm_keras.data.checking.findings import counted
-from mm_keras.data.checking.pictures import describe_pictures, near_pairs
+from mm_keras.data.checking.pictures import FEATURES, describe_pictures, near_pairs
 from mm_keras.data.checking.texts import near_texts
 
 ADVICE = "Give rows that share it one split, by a common value in the column 'group'."
@@ -41,8 +41,8 @@ def check_near_pictures(rows, recipe, digests, pictures, seed):
                 if path:
                     owners.setdefault(digests[path], (path, []))[1].append(row)
         owners = list(owners.values())
-        features = np.array([pictures[path] for path, _ in owners], np.float32).reshape(len(owners), -1)
-        pairs = near_pairs(features, seed) if len(owners) else []
+        features = np.array([pictures[path] for path, _ in owners], np.float32).reshape(len(owners), FEATURES)
+        pairs = near_pairs(features, seed)
         sets = _joined(rows, pairs, [held for _, held in owners])
         if sets:
             yield about(

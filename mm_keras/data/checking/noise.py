@@ -75,7 +75,7 @@ def doubtful(scores, targets):
     quarter, half = len(order) // 4, len(order) // 2
     if wrong[:quarter].sum() < FEWEST or wrong[:quarter].mean() < FLAT * wrong[:half].mean():
         return np.zeros(0, int), said
-    end, step = half, max(len(order) // 20, 1)
+    end, step = half, max(len(order) // 10, 1)
     while end < len(order) and wrong[end : end + step].mean() <= MORE * wrong[:half].mean():
         end += step
     return order[:end][wrong[:end]], said

@@ -9,6 +9,7 @@ from scipy.fft import dct
 
 SIDE = 32  # pixels that a picture is shrunk to
 GREY, COLOUR = 12, 4  # how many frequencies a side are kept of it
+FEATURES = GREY**2 + 2 * COLOUR**2
 HASH_BITS, TABLES, WINDOW = 63, 16, 24
 MOST_BITS = 12  # of the hash, in which copies may differ
 SAMPLE, NEIGHBOURS = 2000, 8
@@ -25,7 +26,7 @@ def describe_pictures(paths):
     out. A file that Pillow cannot read is NaN.
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes without holding Python's lock
-        return np.array(list(pool.map(_describe, paths)), np.float32).reshape(len(paths), -1)
+        return np.array(list(pool.map(_describe, paths)), np.float32).reshape(len(paths), FEATURES)
 
 
 def _describe(path):
@@ -34,7 +35,7 @@ def _describe(path):
             picture.draft("RGB", (2 * SIDE, 2 * SIDE))  # a JPEG is decoded no larger than is needed
             small = _on_white(picture).resize((SIDE, SIDE), Picture.Resampling.BILINEAR)
     except (OSError, ValueError, SyntaxError, Picture.DecompressionBombError):
-        return np.full(GREY**2 + 2 * COLOUR**2, np.nan, np.float32)
+        return np.full(FEATURES, np.nan, np.float32)
     planes = np.moveaxis(np.asarray(small.convert("YCbCr"), np.float32) / 255, 2, 0)
     return np.concatenate(
         [(_DCT[:n] @ p @ _DCT[:n].T).ravel() / SIDE for n, p in zip((GREY, COLOUR, COLOUR), planes, strict=True)]

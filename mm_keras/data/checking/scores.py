@@ -67,10 +67,13 @@ class Answers:
         return self._measure(found, self.targets)
 
     def _answer(self, values, targets, asked, nearest):
-        """Predicts from the value that is the nearest, or the same; else the most frequent class, or the mean."""
+        """Predicts from the value that is the nearest, or the same; else the most frequent class, or the mean.
+
+        Being missing is a value too.
+        """
         known = np.isfinite(values)
-        plain = targets.mean() if self.is_number else np.bincount(targets).argmax()
-        answers = np.full(len(asked), float(plain))
+        none = targets if known.all() else targets[~known]
+        answers = np.full(len(asked), self._told(np.zeros(len(none), int), none, 1)[0])
         if not known.any():
             return answers
         kinds, place = np.unique(values[known], return_inverse=True)
@@ -81,7 +84,7 @@ class Answers:
             at = np.where(np.abs(asked - kinds[before]) < np.abs(asked - kinds[at]), before, at)
             fine = np.isfinite(asked)
         else:
-            fine = kinds[at] == asked
+            fine = kinds[at] == asked  # an unknown one has the answer of all
         answers[fine] = told[at[fine]]
         return answers
 
