@@ -16,6 +16,7 @@ SAMPLE, NEIGHBOURS = 2000, 8
 # Most false pairs expected in a whole set; and closest that a copy must be, beside the distance of other neighbours.
 MOST_FALSE, NEAREST = 0.05, 0.35
 FLAT = 0.01  # a picture of less contrast says nothing
+NOISE = 3e-4  # deviation of a frequency that encoding alone brings
 
 
 def describe_pictures(paths):
@@ -62,7 +63,9 @@ def near_pairs(features, seed=0):
     64 lowest frequencies but the mean, each about its median in the set, so that every bit divides the set in halves.
     Two pictures are copies when so small a distance is not expected in the set: in `d` dimensions, a picture has
     `8 (pictures / sample) (distance / r)**d` others within a distance, where `r` is how far the eighth of a sample is.
-    Blurred digits have few dimensions and close neighbours by nature, photographs have many.
+    Blurred digits have few dimensions and close neighbours by nature, photographs have many. Distances are of
+    frequencies in units of their deviation in the set: copies agree in their detail too, other pictures of a like
+    object in its outline alone.
 
     Args:
         features: As `describe_pictures` returns them, of different files.
@@ -71,14 +74,15 @@ def near_pairs(features, seed=0):
     Reference:
         Levina and Bickel 2004, "Maximum likelihood estimation of intrinsic dimension" (NIPS 17), eq. 8; Zauner 2010,
         "Implementation and benchmarking of perceptual image hash functions" (pHash). Differs: the bits of the hash are
-        about the set's medians, not the picture's; the dimension is a median that leaves out each first neighbour, so that
-        the copies that are looked for do not lower it.
+        about the set's medians, not the picture's; the dimension is a median that leaves out each first neighbour, so
+        that the copies that are looked for do not lower it.
     """
     usable = np.flatnonzero(np.isfinite(features).all(axis=1) & (_contrast(features) > FLAT))
     if len(usable) <= 2 * NEIGHBOURS:
         return np.zeros((0, 2), int)
     own, rng = features[usable], np.random.default_rng(seed)
     pairs = _candidates(own, rng)
+    own = own / np.sqrt(own.var(axis=0) + NOISE**2)
     sample = own[rng.permutation(len(own))[:SAMPLE]]
     reach = _neighbour_distances(sample, sample)
     dimension = _dimension(reach)
