@@ -63,7 +63,7 @@ def check_data(source, recipe, *, seed=0, **options):
     columns, answers = single_columns(rows, recipe, data.vectors), _answers(rows, contents, seed, MOST_SCORED)
     found += check_near_texts(rows, columns, seed)
     found += check_names(rows, recipe, answers)
-    found += check_words(rows, columns, answers)
+    found += check_words(recipe, columns, answers)
     found += check_labels(rows, recipe, columns, pictures, answers, seed)
     shares, combinations = availability_tables(rows)
     return DataCheck(

@@ -43,7 +43,9 @@ def check_duplicates(rows, recipe, vectors, contents):
     """
     whole = combine([c.codes for c in contents.values()])
     telling = np.any([c.telling for c in contents.values()], axis=0)
-    sets = [s for s in sets_of(whole) if telling[s].all() or _beyond_chance(rows, recipe)]
+    sets = sets_of(whole)
+    if not all(telling[s].all() for s in sets) and not _beyond_chance(rows, recipe, whole):
+        sets = [s for s in sets if telling[s].all()]
     across = straddling(sets, rows)
     every = tuple(contents)
     if across:
@@ -113,22 +115,30 @@ def _two_labels(rows, recipe, sets):
             )
 
 
-def _beyond_chance(rows, recipe):
+def _beyond_chance(rows, recipe, whole):
     """Whether rows of numbers and categories are so rich that chance makes no copies.
 
-    Expected are, of each class, all its pairs times the product over columns of the chance that two rows agree there.
-    Columns that depend on each other within a class agree more often, which is why the bound is strict.
+    Expected are, of each class, all its pairs times the product over columns of the share of pairs that agree there,
+    counted in the rows that differ from all others. Columns that depend on each other within a class agree more often,
+    which is why the bound is strict. Of one column nothing can be said.
     """
     task = next((t for t, s in recipe.tasks.items() if s.kind == "classification"), None)
     classes = np.zeros(len(rows)) if task is None else pd.factorize(rows.labels[task])[0]
     cells = [v for c in rows.cells.values() for v in (c.values() if isinstance(c, dict) else [c])]
     columns = [pd.factorize(v, use_na_sentinel=False)[0] for v in cells if v.ndim == 1]
-    expected = 0.0
+    if len(columns) < 2:
+        return False
+    distinct, expected = np.unique(whole, return_index=True)[1], 0.0
     for one in np.unique(classes):
-        at = classes == one
-        agree = [((np.bincount(c[at]) / at.sum()) ** 2).sum() for c in columns]
-        expected += at.sum() * (at.sum() - 1) / 2 * np.prod(agree)
+        count, own = (classes == one).sum(), distinct[classes[distinct] == one]
+        pairs = max(len(own) * (len(own) - 1), 1)
+        expected += count * (count - 1) / 2 * np.prod([_equal_pairs(c[own]) / pairs for c in columns])
     return expected <= MOST_BY_CHANCE
+
+
+def _equal_pairs(codes):
+    counts = np.unique(codes, return_counts=True)[1]
+    return (counts * (counts - 1)).sum()
 
 
 def straddling(sets, rows):

@@ -13,7 +13,10 @@ FEWEST = 3
 # How much rarer doubts may be in the surest quarter than in the surest half, and still not be due to the model.
 FLAT = 0.5
 # A step of rows that are less sure still counts while doubts are no more than this many times as frequent.
-MORE = 1.5
+MORE = 2.0
+# Most doubts in the surest half, as a share of its rows and of the errors that guessing its classes would make; or else
+# the features say too little to doubt a label.
+MOST, BEST = 0.1, 0.25
 UNSEEN = -50.0  # log-probability of a class of which no row is in the other folds
 
 
@@ -23,7 +26,8 @@ def check_labels(rows, recipe, columns, pictures, answers, seed):
     A linear discriminant of simple features of each input predicts every row out of fold; the inputs' opinions are
     multiplied. A hard task makes the model wrong where it is unsure; a wrong label makes it disagree where it is sure.
     So rows are ordered by how sure the model is of its own answer, and the rows it doubts are reported only when they
-    are as frequent in the surest quarter as in the surest half, and at least three there.
+    are as frequent in the surest quarter as in the surest half, at least three there, and at most a tenth. What a single
+    column of categories gets wrong looks the same.
 
     Args:
         rows: A `Rows`.
@@ -74,6 +78,9 @@ def doubtful(scores, targets):
     wrong = (said != targets)[order]
     quarter, half = len(order) // 4, len(order) // 2
     if wrong[:quarter].sum() < FEWEST or wrong[:quarter].mean() < FLAT * wrong[:half].mean():
+        return np.zeros(0, int), said
+    guessed = 1 - (np.bincount(targets, minlength=scores.shape[1]) / len(targets))[said[order[:half]]].mean()
+    if wrong[:half].mean() > min(MOST, BEST * guessed):
         return np.zeros(0, int), said
     end, step = half, max(len(order) // 10, 1)
     while end < len(order) and wrong[end : end + step].mean() <= MORE * wrong[:half].mean():

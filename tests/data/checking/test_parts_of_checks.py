@@ -141,6 +141,16 @@ def test_doubts_where_the_model_is_sure_are_told_from_a_hard_task():
     assert (said[found] != targets[found]).all()
 
 
+def test_a_model_that_knows_nothing_doubts_nothing():
+    """Features that say nothing are wrong everywhere alike; so is the guess of a frequent class."""
+    rng = np.random.default_rng(8)
+    targets = rng.integers(0, 4, 1000)
+    assert len(doubtful(rng.normal(size=(1000, 4)), targets)[0]) == 0
+    rare = (rng.random(1000) < 0.08).astype(int)
+    scores = np.stack([np.log(0.92) + rng.normal(0, 0.1, 1000), np.full(1000, np.log(0.08))], axis=1)
+    assert len(doubtful(scores, rare)[0]) == 0
+
+
 def test_files_are_equal_by_their_bytes(tmp_path):
     for name, content in (("a", b"one"), ("b", b"one"), ("c", b"two"), ("d", b"three")):
         (tmp_path / name).write_bytes(content)
