@@ -10,8 +10,8 @@ from mm_keras.data.checking.findings import Finding, counted
 MOST_COPIES, MOST_SHARE = 10, 0.02
 # Of texts or vectors: above this share of rows whose value occurs again, repeating is what the column does.
 OFTEN = 0.2
-# Copies of rows that chance makes are expected at most this often, or else copies say nothing.
-MOST_BY_CHANCE = 0.5
+# Copies of rows of numbers and categories count when chance makes at most this share of them.
+MOST_BY_CHANCE = 0.05
 
 
 def check_groups(rows):
@@ -44,7 +44,8 @@ def check_duplicates(rows, recipe, vectors, contents):
     whole = combine([c.codes for c in contents.values()])
     telling = np.any([c.telling for c in contents.values()], axis=0)
     sets = sets_of(whole)
-    if not all(telling[s].all() for s in sets) and not _beyond_chance(rows, recipe, whole):
+    plain = [s for s in sets if not telling[s].all()]
+    if plain and _by_chance(rows, recipe, whole) > MOST_BY_CHANCE * sum(len(s) - 1 for s in plain):
         sets = [s for s in sets if telling[s].all()]
     across = straddling(sets, rows)
     every = tuple(contents)
@@ -115,25 +116,27 @@ def _two_labels(rows, recipe, sets):
             )
 
 
-def _beyond_chance(rows, recipe, whole):
-    """Whether rows of numbers and categories are so rich that chance makes no copies.
+def _by_chance(rows, recipe, whole):
+    """Returns how many pairs of rows of numbers and categories chance is expected to make equal.
 
-    Expected are, of each class, all its pairs times the product over columns of the share of pairs that agree there,
-    counted in the rows that differ from all others. Columns that depend on each other within a class agree more often,
-    which is why the bound is strict. Of one column nothing can be said.
+    That is the number of pairs, of each class or in all, times the product over columns of the share of pairs that
+    agree there, counted in rows that differ from all others. Columns that depend on each other agree more often, which
+    is why the bound is strict. Of one column nothing can be said.
     """
     task = next((t for t, s in recipe.tasks.items() if s.kind == "classification"), None)
-    classes = np.zeros(len(rows)) if task is None else pd.factorize(rows.labels[task])[0]
+    classes = np.zeros(len(rows), int) if task is None else pd.factorize(rows.labels[task])[0]
     cells = [v for c in rows.cells.values() for v in (c.values() if isinstance(c, dict) else [c])]
     columns = [pd.factorize(v, use_na_sentinel=False)[0] for v in cells if v.ndim == 1]
     if len(columns) < 2:
-        return False
-    distinct, expected = np.unique(whole, return_index=True)[1], 0.0
-    for one in np.unique(classes):
-        count, own = (classes == one).sum(), distinct[classes[distinct] == one]
-        pairs = max(len(own) * (len(own) - 1), 1)
-        expected += count * (count - 1) / 2 * np.prod([_equal_pairs(c[own]) / pairs for c in columns])
-    return expected <= MOST_BY_CHANCE
+        return np.inf
+    distinct = np.unique(whole, return_index=True)[1]
+
+    def expected(own):
+        rest = distinct[own[distinct]]
+        pairs = max(len(rest) * (len(rest) - 1), 1)
+        return own.sum() * (own.sum() - 1) / 2 * np.prod([_equal_pairs(c[rest]) / pairs for c in columns])
+
+    return max(expected(classes >= 0), sum(expected(classes == one) for one in np.unique(classes)))
 
 
 def _equal_pairs(codes):

@@ -26,8 +26,8 @@ def check_labels(rows, recipe, columns, pictures, answers, seed):
     A linear discriminant of simple features of each input predicts every row out of fold; the inputs' opinions are
     multiplied. A hard task makes the model wrong where it is unsure; a wrong label makes it disagree where it is sure.
     So rows are ordered by how sure the model is of its own answer, and the rows it doubts are reported only when they
-    are as frequent in the surest quarter as in the surest half, at least three there, and at most a tenth. What a single
-    column of categories gets wrong looks the same.
+    are as frequent in the surest quarter as in the surest half, at least three there, and at most a tenth. The errors
+    of a single column of categories look the same.
 
     Args:
         rows: A `Rows`.
