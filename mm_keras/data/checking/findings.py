@@ -95,7 +95,9 @@ class DataCheck:
     def _repr_html_(self):
         counts = ", ".join(f"{v} {k}" for k, v in self.rows.items())
         parts = [f"<p>{html.escape(self.name)}: {counts} rows</p>"]
-        parts.append(self.table().to_html(index=False) if self.findings else "<p>Nothing was found.</p>")
+        with pd.option_context("display.max_colwidth", None):  # pandas cuts sentences at 50 characters
+            table = self.table().to_html(index=False)
+        parts.append(table if self.findings else "<p>Nothing was found.</p>")
         shares = self.availability.to_html(float_format="{:.3f}".format)
         parts += ["<h3>Share of the rows that has each input</h3>", shares]
         if len(self.combinations) > 1:

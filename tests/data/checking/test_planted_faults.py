@@ -1,5 +1,6 @@
 """Faults planted in the built-in sets are found, with the right rows; clean sets are called clean."""
 
+import html
 import io
 import json
 import shutil
@@ -138,8 +139,8 @@ def test_what_is_found_can_be_read_and_saved(spoilt, tmp_path):
     content = json.loads(checked.save(tmp_path / "a" / "check.json").read_text())
     assert content["rows"] == table["split"].value_counts()[["train", "validation", "test"]].to_dict()
     assert content["findings"][0]["ids"]
-    page = checked.save(tmp_path / "check.html").read_text()
-    assert all(finding.check in page for finding in checked.findings)
+    page = html.unescape(checked.save(tmp_path / "check.html").read_text())
+    assert all(f.what in page and f.advice in page for f in checked.findings)
     assert pd.read_csv(checked.save(tmp_path / "check.csv"))["what"].tolist() == lines["what"].tolist()
     with pytest.raises(mm.DataError, match=r"saved as \.html, \.json or \.csv"):
         checked.save(tmp_path / "check.png")
