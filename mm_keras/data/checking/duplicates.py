@@ -41,7 +41,8 @@ def check_duplicates(rows, recipe, vectors, contents):
         vectors: `Data.vectors`.
         contents: `{input: Content}`.
     """
-    whole = combine([c.codes for c in contents.values()])
+    codes = [c.codes for c in contents.values()]
+    whole = np.where(np.max(codes, axis=0) < 0, -1, combine(codes))  # rows without any input are no copies
     telling = np.any([c.telling for c in contents.values()], axis=0)
     sets = sets_of(whole)
     plain = [s for s in sets if not telling[s].all()]

@@ -5,7 +5,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from mm_keras.data.checking.columns import manifest_columns, sets_of
-from mm_keras.data.checking.duplicates import about, files_of, straddling
+from mm_keras.data.checking.duplicates import OFTEN, about, files_of, straddling
 from mm_keras.data.checking.findings import counted
 from mm_keras.data.checking.pictures import FEATURES, describe_pictures, near_pairs
 from mm_keras.data.checking.texts import near_texts
@@ -58,21 +58,22 @@ def check_near_pictures(rows, recipe, digests, pictures, seed):
             )
 
 
-def check_near_texts(rows, columns, seed):
-    """Yields a `Finding` for each text column with nearly equal texts in two splits."""
+def check_near_texts(rows, recipe, columns, seed):
+    """Yields a `Finding` for each text column with nearly equal texts in two splits; a note where that is the rule."""
     for column in columns:
-        if column.is_number:
+        if recipe.inputs[column.input].kind != "text":
             continue
         owners = {}
         for row, text in enumerate(column.values):
             owners.setdefault(text, []).append(row)
         sets = _joined(rows, near_texts(list(owners), seed), list(owners.values()))
         if sets:
+            by_template = sum(map(len, sets)) > OFTEN * len(rows)
             yield about(
                 rows,
                 sets,
                 check="near_duplicates",
-                severity="warning",
+                severity="note" if by_template else "warning",
                 what=f"{_what(sets, 'texts')} of {column.name!r} in more than one split.",
                 advice=ADVICE,
                 inputs=(column.input,),
