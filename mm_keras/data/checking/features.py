@@ -1,6 +1,8 @@
 """Simple features of each input, enough for a linear model to doubt a label."""
 
 import os
+import struct
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -35,7 +37,8 @@ def simple_features(cell, spec, column, pictures, seed=0):
         none = np.full(FEATURES, np.nan, np.float32)
         found = _mean(np.array([[pictures.get(p, none) for p in row] for row in files]))
     elif spec.kind == "audio":
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(os.cpu_count()) as pool, warnings.catch_warnings():
+            warnings.simplefilter("ignore", wavfile.WavFileWarning)  # of chunks that hold no sound
             found = np.array(list(pool.map(_of_sound, cell)))
     else:
         return None
@@ -76,19 +79,20 @@ def _of_texts(texts, seed):
     found = runs.fit_transform(texts)
     if found.shape[1] <= TEXT_FEATURES:
         return found.toarray()
-    return TruncatedSVD(TEXT_FEATURES, random_state=seed).fit_transform(found)
+    with np.errstate(invalid="ignore"):  # texts that are all the same have no variance to share out
+        return TruncatedSVD(TEXT_FEATURES, random_state=seed).fit_transform(found)
 
 
 def _of_sound(path):
     """Mean and deviation over time of the power in 32 bands, decibels; NaN when there is no sound."""
     try:
         rate, samples = wavfile.read(path) if path else (0, np.zeros(0))
-    except (OSError, ValueError):
+    except (OSError, ValueError, struct.error):
         samples = np.zeros(0)
     if not len(samples):
         return np.full(2 * BANDS, np.nan)
     samples = samples[: SECONDS * rate]
-    wave = samples.astype(float).reshape(len(samples), -1).mean(axis=1)
+    wave = np.nan_to_num(samples.astype(float)).reshape(len(samples), -1).mean(axis=1)
     size = max(rate * FRAME_MS // 1000, 2 * BANDS)
     frames = np.pad(wave, (0, -len(wave) % size)).reshape(-1, size) * np.hanning(size)
     power = np.abs(np.fft.rfft(frames)) ** 2

@@ -85,6 +85,9 @@ def near_pairs(features, seed=0):
     own = own / np.sqrt(own.var(axis=0) + NOISE**2)
     sample = own[rng.permutation(len(own))[:SAMPLE]]
     reach = _neighbour_distances(sample, sample)
+    reach = reach[np.isfinite(reach).all(axis=1)]
+    if not len(reach):  # hardly two different pictures
+        return np.zeros((0, 2), int)
     dimension = _dimension(reach)
     distance = np.linalg.norm(own[pairs[:, 0]] - own[pairs[:, 1]], axis=1)
     close = distance <= NEAREST * reach[:, -1].max()
@@ -119,7 +122,7 @@ def _neighbour_distances(points, sample):
     for start in range(0, len(points), 1000):
         part = points[start : start + 1000]
         squared = (part**2).sum(axis=1)[:, None] + squares - 2 * part @ sample.T
-        squared[squared < 1e-9] = np.inf  # itself
+        squared[squared < 1e-5 * squares.mean()] = np.inf  # itself, but for rounding
         nearest = np.partition(squared, NEIGHBOURS, axis=1)[:, :NEIGHBOURS]
         found.append(np.sqrt(np.sort(nearest, axis=1)))
     return np.concatenate(found)
