@@ -38,8 +38,8 @@ def check_data(source, recipe, *, seed=0, **options):
       inputs that one split has and another lacks.
     - `placeholders`, `bad_rows` (note): one file in many rows; rows that cannot be used.
 
-    Every file is read, and pictures are decoded by Pillow; about 1 ms each on one core. Nothing is trained but linear
-    models. Thresholds stand in the functions of `mm_keras.data.checking`.
+    Files of one size are read, and pictures are decoded by Pillow: 2 s of one core for 1,870 small pictures with texts.
+    Nothing is trained but linear models. Thresholds stand in the modules of `mm_keras.data.checking`.
 
     Args:
         source: What `load` returned, or a manifest as `load` takes it.
@@ -54,8 +54,9 @@ def check_data(source, recipe, *, seed=0, **options):
         DataError: As `load` raises; and when the data was loaded for another recipe.
     """
     recipe = load_recipe(recipe)
-    data = source if isinstance(source, Data) else load(source, recipe, **options)
-    data = _only(data, recipe)
+    if isinstance(source, Data) and options:
+        raise TypeError(f"options are of `load`, and this data is loaded. Received: {sorted(options)}")
+    data = _only(source if isinstance(source, Data) else load(source, recipe, **options), recipe)
     rows, files = data.rows, [data.rows.cells[k].ravel() for k, s in recipe.inputs.items() if s.kind in FILES]
     digests = file_digests(np.concatenate(files)) if files else {}
     contents = _contents(rows, recipe, digests)

@@ -151,6 +151,8 @@ def test_other_data_is_refused():
         mm.inspect(data, other)
     with pytest.raises(mm.DataError, match="data is checked against a recipe"):
         mm.inspect(data)
+    with pytest.raises(TypeError, match="options are of `load`"):
+        mm.inspect(data, FACTS, split=None)
     with pytest.raises(TypeError, match="options are of data"):
         mm.inspect("runs/pets", seed=1)
 
