@@ -54,18 +54,16 @@ class Data:
     def test(self):
         return self.rows.split("test")
 
-    def require(self, recipe):
-        """Raises when the data was loaded for another recipe.
-
-        Raises:
-            DataError: With the inputs or tasks that it lacks.
-        """
-        for room, wanted, found in (
-            ("inputs", recipe.inputs, self.rows.cells),
-            ("tasks", recipe.tasks, self.rows.labels),
-        ):
-            if lacking := sorted(set(wanted) - set(found)):
-                raise DataError(f"{self.name}: was loaded without the {room} {lacking}. Load it with this recipe.")
+    def narrow(self, recipe):
+        """Returns the data with the inputs and tasks of a recipe alone, of more that were loaded."""
+        rows, inputs, tasks = self.rows, recipe.inputs, recipe.tasks
+        cells, labels = {n: rows.cells[n] for n in inputs}, {n: rows.labels[n] for n in tasks}
+        parts = {
+            "classes": {n: c for n, c in self.classes.items() if n in tasks},
+            "vectors": {n: c for n, c in self.vectors.items() if n in inputs},
+            "graphs": {n: g for n, g in self.graphs.items() if n in inputs},
+        }
+        return replace(self, rows=replace(rows, cells=cells, labels=labels), **parts)
 
     def recheck(self, recipe, max_bad=None):
         """Returns the data without the rows whose files have gone bad since they were checked.
@@ -91,6 +89,19 @@ class Data:
             else self.quarantine
         )
         return replace(self, rows=self.rows.take(~quarantine.bad), quarantine=table, seen=seen)
+
+    def require(self, recipe):
+        """Raises when the data was loaded for another recipe.
+
+        Raises:
+            DataError: With the inputs or tasks that it lacks.
+        """
+        for room, wanted, found in (
+            ("inputs", recipe.inputs, self.rows.cells),
+            ("tasks", recipe.tasks, self.rows.labels),
+        ):
+            if lacking := sorted(set(wanted) - set(found)):
+                raise DataError(f"{self.name}: was loaded without the {room} {lacking}. Load it with this recipe.")
 
     def __repr__(self):
         counts = {s: int((self.rows.splits == s).sum()) for s in ("train", "validation", "test")}

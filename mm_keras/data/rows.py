@@ -20,7 +20,8 @@ class Rows:
         labels: `{task: array (rows,)}`: class names, empty where unlabelled, or float64 numbers, NaN where unlabelled.
         splits: String array `(rows,)` of `"train"`, `"validation"` and `"test"`.
         numbers: Int array `(rows,)`, the rows' numbers in the table, 1 the first after the header.
-        groups: String array `(rows,)` of the column `group`, empty where a row is of none; `None` without the column.
+        groups: String array `(rows,)` of the table's column `group`, empty where a row is a group of its own; `None`
+            without that column.
     """
 
     ids: np.ndarray
@@ -44,8 +45,8 @@ class Rows:
 
         cells = {name: pick(value) for name, value in self.cells.items()}
         labels = {name: value[index] for name, value in self.labels.items()}
-        own = [None if part is None else part[index] for part in (self.splits, self.numbers, self.groups)]
-        return Rows(self.ids[index], cells, labels, *own)
+        rest = (None if part is None else part[index] for part in (self.splits, self.numbers, self.groups))
+        return Rows(self.ids[index], cells, labels, *rest)
 
     def split(self, name):
         """Returns the rows of one split."""

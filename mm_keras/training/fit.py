@@ -91,7 +91,7 @@ def _check_folder(out):
 def _check_data(recipe, data):
     """Returns the data without rows whose files have gone bad; raises when it was loaded for another recipe."""
     data.require(recipe)
-    data = data.recheck(recipe)
+    data = data.narrow(recipe).recheck(recipe)
     if not len(data.train):
         raise DataError(f"{data.name}: no training rows.")
     return data

@@ -1,7 +1,5 @@
 """`check_data`: every check of loaded rows, and the cheap ones that `fit` prints."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from mm_keras.data.checking.availability import availability_tables, check_availability
@@ -56,7 +54,9 @@ def check_data(source, recipe, *, seed=0, **options):
     recipe = load_recipe(recipe)
     if isinstance(source, Data) and options:
         raise TypeError(f"options are of `load`, and this data is loaded. Received: {sorted(options)}")
-    data = _only(source if isinstance(source, Data) else load(source, recipe, **options), recipe)
+    data = source if isinstance(source, Data) else load(source, recipe, **options)
+    data.require(recipe)
+    data = data.narrow(recipe)
     rows, files = data.rows, [data.rows.cells[k].ravel() for k, s in recipe.inputs.items() if s.kind in FILES]
     digests = file_digests(np.concatenate(files)) if files else {}
     contents = _contents(rows, recipe, digests)
@@ -90,7 +90,7 @@ def advise(data, recipe, seed=0):
         recipe: Its `Recipe`.
         seed: Of folds and samples.
     """
-    data = _only(data, recipe)
+    data = data.narrow(recipe)
     contents = _contents(data.rows, recipe, None)
     found = _quick(data, recipe, contents, seed, MOST_ADVISED)
     return [finding.line for finding in found if finding.severity == "warning"]
@@ -106,14 +106,6 @@ def _quick(data, recipe, contents, seed, most):
         *check_classes(rows, recipe, _tables(data, recipe)),
         *check_availability(rows, recipe, data.vectors, columns, contents),
     ]
-
-
-def _only(data, recipe):
-    """Returns the data with the inputs and tasks of the recipe alone."""
-    data.require(recipe)
-    cells = {key: data.rows.cells[key] for key in recipe.inputs}
-    labels = {task: data.rows.labels[task] for task in recipe.tasks}
-    return replace(data, rows=replace(data.rows, cells=cells, labels=labels))
 
 
 def _contents(rows, recipe, digests):
