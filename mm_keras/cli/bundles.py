@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from mm_keras.cli.printing import print_bundle, print_frame
+from mm_keras.cli.printing import print_bundle, print_check, print_frame, save_result
 from mm_keras.cli.program import BundleFolder, RunFolder, app, console, package
+from mm_keras.errors import DataError
 
 
 @app.command(rich_help_panel="Bundles")
@@ -29,18 +30,28 @@ def export(
 
 @app.command(rich_help_panel="Bundles")
 def inspect(
-    place: Annotated[Path, typer.Argument(help="A run folder or an exported bundle.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print all of a bundle as JSON.")] = False,
+    place: Annotated[Path, typer.Argument(help="A run folder, an exported bundle, or a manifest with --recipe.")],
+    recipe: Annotated[Path | None, typer.Option(help="The recipe that a manifest is for, YAML.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Of a manifest: an .html, .json or .csv file.")] = None,
+    max_bad: Annotated[float, typer.Option(help="Share of bad rows above which checking a manifest fails.")] = 0.05,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all of a bundle or a manifest as JSON.")] = False,
     latency: Annotated[bool, typer.Option(help="Measure each variant of a bundle on this machine.")] = True,
 ):
-    """Say what a run or a bundle holds."""
-    if (place / "run.json").is_file():
+    """Say what a run or a bundle holds, or what is wrong with the data of a recipe."""
+    if (place / "run.json").is_file() and recipe is None:
         console.print_json((place / "run.json").read_text(encoding="utf-8"))
         for name in ("recipe.yaml", "metrics.json"):
             if (place / name).is_file():
                 console.rule(name)
                 console.print(escape((place / name).read_text(encoding="utf-8")))
         return
+    if recipe is not None:
+        checked = package().inspect(place, recipe, max_bad=max_bad)
+        print_check(checked, as_json)
+        save_result(checked, out)
+        return
+    if out is not None:
+        raise DataError("--out is for the check of a manifest; give its --recipe too.")
     import mm_keras as mm  # no TensorFlow for these
 
     found = mm.inspect(place)

@@ -26,6 +26,28 @@ def print_frame(frame, title):
     console.print(table)
 
 
+def print_check(checked, as_json=False):
+    """Prints what `mm.inspect` found in data: its findings, which inputs are there, or everything as JSON."""
+    if as_json:
+        typer.echo(checked.to_json())
+        return
+    counts = ", ".join(f"{n} {split}" for split, n in checked.rows.items())
+    console.print(f"{escape(checked.name)}: {counts} rows", highlight=False)
+    print_frame(checked.availability.round(3).reset_index(), "share of the rows that has each input")
+    if not checked.findings:
+        console.print("nothing was found")
+    for finding in checked.findings:
+        console.print(f"[bold]{finding.severity}[/bold] {escape(f'{finding.check}: {finding.line}')}", highlight=False)
+        if finding.where:
+            console.print(escape(f"  {finding.where}"), highlight=False)
+
+
+def save_result(found, out):
+    """Saves a result where the user wants one, and says where."""
+    if out is not None:
+        console.print(escape(str(found.save(out))))
+
+
 def print_bundle(found):
     """Prints what `mm.inspect` found."""
     from mm_keras.exporting.inspection import parity_lines

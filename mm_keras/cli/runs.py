@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from mm_keras.cli.printing import print_frame, print_scores
+from mm_keras.cli.printing import print_frame, print_scores, save_result
 from mm_keras.cli.program import ManifestFile, RecipeFile, RunFolder, app, console, package
 from mm_keras.errors import DataError
 
@@ -131,7 +131,7 @@ def explain(
     else:
         found = mm.explain(run, run.example(row), **options)
     console.print(escape(repr(found)))
-    _save(found, out)
+    save_result(found, out)
 
 
 @app.command(rich_help_panel="Models")
@@ -177,7 +177,7 @@ def importance(
         print_frame(found.table(by_class=True).reset_index(), "share, by predicted class")
     if found.interactions:
         print_frame(found.pairs().reset_index(), "what pairs add together")
-    _save(found, out)
+    save_result(found, out)
 
 
 @app.command(rich_help_panel="Models")
@@ -200,12 +200,7 @@ def explain_quality(
     numbers = table.select_dtypes("number").columns
     table[numbers] = table[numbers].map(lambda v: "" if v != v else f"{v:.3f}")
     print_frame(table, f"{found.task}: {found.n} rows")
-    _save(found, out)
-
-
-def _save(found, out):
-    if out is not None:
-        console.print(escape(str(found.save(out))))
+    save_result(found, out)
 
 
 def _pairs(words):

@@ -90,6 +90,19 @@ class Data:
         )
         return replace(self, rows=self.rows.take(~quarantine.bad), quarantine=table, seen=seen)
 
+    def require(self, recipe):
+        """Raises when the data was loaded for another recipe.
+
+        Raises:
+            DataError: With the inputs or tasks that it lacks.
+        """
+        for room, wanted, found in (
+            ("inputs", recipe.inputs, self.rows.cells),
+            ("tasks", recipe.tasks, self.rows.labels),
+        ):
+            if lacking := sorted(set(wanted) - set(found)):
+                raise DataError(f"{self.name}: was loaded without the {room} {lacking}. Load it with this recipe.")
+
     def __repr__(self):
         counts = {s: int((self.rows.splits == s).sum()) for s in ("train", "validation", "test")}
         bad = self.quarantine["row"].nunique()

@@ -1,4 +1,4 @@
-"""Reads an exported version without TensorFlow: signatures, sizes, ops and the proof."""
+"""`mm_keras.inspect`: what a bundle holds, read without TensorFlow, or what is wrong with the data of a recipe."""
 
 import json
 import math
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from mm_keras.errors import ExportError
+from mm_keras.data.tables import READERS
+from mm_keras.errors import DataError, ExportError
 from mm_keras.exporting.bundle import list_versions
 from mm_keras.exporting.checks import Check, format_table, summarise
 from mm_keras.exporting.litert.flatbuffer import litert_ops
@@ -15,14 +16,17 @@ from mm_keras.exporting.origin import check_format
 _NEEDED = ("saved_model.pb", "schema.json", "parity.json", "provenance.json", "checksums.json", "kept.npz")
 
 
-def inspect(path):
-    """Describes an exported version.
+def inspect(source, recipe=None, **options):
+    """Describes an exported version; or, with a recipe, looks for leaks and other faults of data.
 
     Args:
-        path: A version folder, or a base folder, of which the newest version is read.
+        source: A version folder, or a base folder, of which the newest version is read. With a recipe: a manifest as
+            `load` takes it, or what `load` returned.
+        recipe: The `Recipe` of the data, or the path of one.
+        options: Of data: those of `mm_keras.data.checking.check.check_data`.
 
     Returns:
-        Dict of plain values:
+        Of data a `DataCheck`, as `check_data` returns it. Of a version, a dict of plain values:
         - `path`, `version`, `versions` (all numbers beside it), `files` (`{relative path: bytes}`);
         - `signatures`: `{name: {"inputs": {...}, "outputs": {...}}}` with dtype, shape, meaning and blank value;
         - `classes`: `{task: names}`; `saved_model_ops`;
@@ -33,8 +37,17 @@ def inspect(path):
 
     Raises:
         ExportError: When the folder holds no export.
+        DataError: When data comes without a recipe, or as `load` raises.
     """
-    folder = version_folder(path)
+    if recipe is not None:
+        from mm_keras.data.checking.check import check_data  # here, since a bundle is read without TensorFlow
+
+        return check_data(source, recipe, **options)
+    if is_data(source):
+        raise DataError(f"{source}: data is checked against a recipe. Give it, as --recipe or `recipe`.")
+    if options:
+        raise TypeError(f"options are of data, with a `recipe`. Received: {sorted(options)}")
+    folder = version_folder(source)
     check_format(folder)
     schema, parity, origin = (
         json.loads((folder / f"{f}.json").read_text(encoding="utf-8")) for f in ("schema", "parity", "provenance")
@@ -59,6 +72,13 @@ def inspect(path):
     }
 
 
+def is_data(source):
+    """Whether something to inspect is no folder: a manifest, a DataFrame, or what `load` returned."""
+    if not isinstance(source, str | Path):
+        return True
+    return Path(source).suffix.lower() in READERS and not Path(source).is_dir()
+
+
 def version_folder(path):
     """Returns the version folder that a path means: itself, or the newest of a base folder.
 
@@ -68,6 +88,11 @@ def version_folder(path):
     path = Path(path)
     if not (path / "saved_model.pb").is_file() and (versions := list_versions(path)):
         path = path / str(versions[-1])
+    if not path.is_dir():
+        raise ExportError(
+            f"{path}: expected a folder: a run, or an export of mm_keras; or a manifest ({', '.join(READERS)}), with "
+            "its recipe."
+        )
     if missing := [f for f in _NEEDED if not (path / f).is_file()]:
         raise ExportError(f"{path}: not an export of mm_keras; it holds no {missing[0]}.")
     return path

@@ -264,4 +264,3 @@ def describe(name, report):
         own = report["abstention"]
         line += f"; abstains below {own['threshold']:.3f}, answers {own['coverage']:.0%}"
     return line
-

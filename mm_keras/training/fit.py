@@ -10,6 +10,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from mm_keras.data.checking.check import advise
 from mm_keras.errors import DataError
 from mm_keras.extension import check_loads, describe_extensions
 from mm_keras.recipe import load_recipe
@@ -23,6 +24,11 @@ PACKAGES = ("mm_keras", "tensorflow", "keras", "tensorflow-text", "tensorflow-io
 
 def fit(recipe, data, out, *, verbose=True, callbacks=()):
     """Trains the model of a recipe and stores everything it learned.
+
+    Before it trains, it prints a line of advice for each fault of the data that is cheap to see: copies of a row in two
+    splits, groups in two splits, a column that gives the label away, absent or unbalanced classes, columns that say
+    nothing. That opens no file, takes less than about a second for 10,000 rows, and never refuses; `inspect` of the
+    manifest with the recipe looks closer.
 
     Args:
         recipe: A `Recipe`, or the path of one.
@@ -49,6 +55,8 @@ def fit(recipe, data, out, *, verbose=True, callbacks=()):
     say(repr(data))
     if len(data.quarantine):
         say(f"{data.quarantine['row'].nunique()} bad rows are left out; see {out / 'quarantine.csv'}")
+    for line in advise(data, recipe) if verbose else ():
+        say(f"advice: {line}")
 
     keras.utils.set_random_seed(recipe.training.seed)
     began = time.time()
@@ -83,12 +91,7 @@ def _check_folder(out):
 
 def _check_data(recipe, data):
     """Returns the data without rows whose files have gone bad; raises when it was loaded for another recipe."""
-    for room, wanted, found in (
-        ("inputs", recipe.inputs, data.rows.cells),
-        ("tasks", recipe.tasks, data.rows.labels),
-    ):
-        if lacking := sorted(set(wanted) - set(found)):
-            raise DataError(f"{data.name}: was loaded without the {room} {lacking}. Load it with this recipe.")
+    data.require(recipe)
     data = data.narrow(recipe).recheck(recipe)
     if not len(data.train):
         raise DataError(f"{data.name}: no training rows.")
