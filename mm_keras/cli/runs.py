@@ -60,6 +60,26 @@ def evaluate(
 
 
 @app.command(rich_help_panel="Models")
+def robustness(
+    run: RunFolder,
+    manifest: Annotated[Path | None, typer.Argument(help="Rows to score. Defaults to the run's test rows.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A .png, .json, .csv or .html file.")] = None,
+    rows: Annotated[int, typer.Option(min=1, help="Most rows, drawn at random.")] = 300,
+    inputs: Annotated[list[str] | None, typer.Option("--input", help="One that gets worse; may be repeated.")] = None,
+    baseline: Annotated[Path | None, typer.Option(help="Another run folder to measure against.")] = None,
+    task: Annotated[str | None, typer.Option(help="Task to look at. Defaults to the first.")] = None,
+    seed: Annotated[int, typer.Option(help="Of rows and noise.")] = 0,
+):
+    """Score a run as one input gets worse, step by step, and without it."""
+    options = {"inputs": inputs or None, "baseline": baseline, "task": task, "seed": seed}
+    found = package().robustness(run, manifest, rows, **options)
+    print_frame(found.table().reset_index(), f"{found.task}: {found.measure}, {found.n} rows, 95 % intervals")
+    for sentence in found.sentences:
+        console.print(escape(sentence), highlight=False)
+    _save(found, out)
+
+
+@app.command(rich_help_panel="Models")
 def predict(
     run: RunFolder,
     manifest: Annotated[Path, typer.Argument(help="Rows to predict; labels are not needed.")],
