@@ -9,6 +9,7 @@ from rich.markup import escape
 from mm_keras.cli.printing import print_frame, print_scores
 from mm_keras.cli.program import ManifestFile, RecipeFile, RunFolder, app, console, package
 from mm_keras.errors import DataError
+from mm_keras.saving import check_suffix
 
 
 @app.command(rich_help_panel="Models")
@@ -72,7 +73,12 @@ def robustness(
 ):
     """Score a run as one input gets worse, step by step, and without it."""
     options = {"inputs": inputs or None, "baseline": baseline, "task": task, "seed": seed}
-    found = package().robustness(run, manifest, rows, **options)
+    mm = package()
+    if out is not None:  # a wrong place should not cost the minutes of work before it
+        from mm_keras.robustness.result import SUFFIXES
+
+        check_suffix(out, "robustness", SUFFIXES)
+    found = mm.robustness(run, manifest, rows, **options)
     print_frame(found.table().reset_index(), f"{found.task}: {found.measure}, {found.n} rows, 95 % intervals")
     for sentence in found.sentences:
         console.print(escape(sentence), highlight=False)

@@ -9,6 +9,8 @@ from mm_keras.robustness.answers import CLEAN, GONE
 from mm_keras.robustness.curves import STEPS
 from mm_keras.saving import save
 
+SUFFIXES = (".png", ".json", ".csv", ".html")
+
 
 @dataclass(frozen=True, repr=False)
 class Robustness:
@@ -140,8 +142,8 @@ class Robustness:
         Raises:
             DataError: On another suffix.
         """
-        forms = {".png": self.plot, ".json": self.to_json, ".csv": lambda: self.lines.to_csv(index=False)}
-        return save(path, "robustness", forms | {".html": self.to_html})
+        made = (self.plot, self.to_json, lambda: self.lines.to_csv(index=False), self.to_html)
+        return save(path, "robustness", dict(zip(SUFFIXES, made, strict=True)))
 
 
 def _written(interval):
