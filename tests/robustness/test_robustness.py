@@ -1,5 +1,6 @@
 """`mm.robustness`: against `evaluate`, by hand, and on a set whose curve is known."""
 
+import itertools
 import json
 import math
 from dataclasses import replace
@@ -66,7 +67,9 @@ def test_a_curve_is_that_of_its_closed_form(known_curve):
     for curve in (noise, missing):
         values = [1.0, *(p["value"] for p in curve["points"])]
         assert values == sorted(values, reverse=True)  # draws grow with the severity: what was wrong stays wrong
-        assert curve["relative"]["value"] == pytest.approx(np.mean([(a + b) / 2 for a, b in zip(values, values[1:])]))
+        assert curve["relative"]["value"] == pytest.approx(
+            np.mean([(a + b) / 2 for a, b in itertools.pairwise(values)])
+        )
         assert curve["points"][-1]["change"]["high"] < -0.2
 
 
