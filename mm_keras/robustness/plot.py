@@ -30,17 +30,20 @@ def plot_robustness(found):
     rows = -(-len(names) // columns)
     figure = Figure(figsize=(max(4.6 * columns, 5.2), 3.9 * rows + 0.4), layout="constrained")
     figure.suptitle(readable(f"{found.task}: {found.measure} as one input gets worse"), parse_math=False, fontsize=11)
-    panels = figure.subplots(rows, columns, sharey=True, squeeze=False).flat
-    for axes, name in zip(panels, names, strict=False):
+    panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    for axes, name in zip(panels.flat, names, strict=False):
         _plot_input(axes, found, name)
-    for axes in list(panels)[len(names) :]:
+    for axes in panels.flat[len(names) :]:
         axes.set_axis_off()
+    less = ", less is better" if found.measure == "mae" else ""
+    for axes in panels[:, 0]:
+        axes.set_ylabel(f"{found.measure}{less}", fontsize=9)
     return figure
 
 
 def _plot_input(axes, found, name):
     gone, curves = found.missing[name], found.curves[name]
-    steps = max([len(c["points"]) for c in curves.values()], default=1)
+    steps = max([len(c["points"]) for c in curves.values()], default=0)
     axes.axhline(gone["value"], color="0.25", linewidth=1.2, linestyle="--", label=f"no {readable(name)}")
     axes.axhspan(gone["low"], gone["high"], color="0.5", alpha=0.12, linewidth=0)
     for line, (corruption, curve) in enumerate(curves.items()):
@@ -53,8 +56,6 @@ def _plot_input(axes, found, name):
     axes.set_xticks(range(steps + 1), ["clean", *map(str, range(1, steps + 1))], fontsize=9)
     axes.set_xlim(-0.4, steps + 0.4)
     axes.set_title(readable(name), parse_math=False, fontsize=10)
-    less = ", less is better" if found.measure == "mae" else ""
-    axes.set_ylabel(f"{found.measure}{less}", fontsize=9)
     axes.legend(fontsize=8, frameon=False, loc="best")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="0.9")
@@ -70,8 +71,8 @@ def _plot_line(axes, at, points, colour, mark):
 
 def _write_units(axes, line, label, written, colour):
     """Writes one corruption's severities under the ticks, and above them what they are."""
-    style = {"transform": axes.get_xaxis_transform(), "color": colour, "fontsize": 8, "va": "top"}
-    top = -0.11 - 0.13 * line
-    axes.text(-0.4, top, label, ha="left", parse_math=False, **style)
+    under = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points", "va": "top", "fontsize": 8}
+    top = -22 - 24 * line  # points, whatever the height of the panel
+    axes.annotate(label, (-0.4, 0), (0, top), ha="left", color=colour, parse_math=False, **under)
     for step, text in enumerate(written, 1):
-        axes.text(step, top - 0.055, text, ha="center", parse_math=False, **style)
+        axes.annotate(text, (step, 0), (0, top - 11), ha="center", color=colour, parse_math=False, **under)
