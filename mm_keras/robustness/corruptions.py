@@ -62,9 +62,9 @@ CORRUPTIONS = {
         Corruption("word drop", "of the words", SHARES, texts.word_drop, "{:.0%}"),
     ),
     "audio": (Corruption("white noise", "dB SNR", (20, 15, 10, 5, 0), sounds.noise),),
-    "tabular": (_CELL_NOISE, Corruption("missing", "of the cells", SHARES, numbers.missing_cells, "{:.0%}")),
+    "tabular": (_CELL_NOISE, Corruption("cell drop", "of the cells", SHARES, numbers.cell_drop, "{:.0%}")),
     "vector": (_VECTOR_NOISE,),
-    "series": (_VECTOR_NOISE, Corruption("missing", "of the steps", SHARES, numbers.missing_steps, "{:.0%}")),
+    "series": (_VECTOR_NOISE, Corruption("step drop", "of the steps", SHARES, numbers.step_drop, "{:.0%}")),
     "entity": (),
 }
 _OPEN = {

@@ -11,7 +11,7 @@ def cell_noise(preprocessor, cells, size, rng):
     return found
 
 
-def missing_cells(preprocessor, cells, share, rng):
+def cell_drop(preprocessor, cells, share, rng):
     """Empties each cell of a table's row by chance `share`; a row without any left is missing."""
     draws = dict(zip(cells, rng.random(len(cells)), strict=True))
     return {f: preprocessor.blank[f] if draws[f] < share else v for f, v in cells.items()}
@@ -23,7 +23,7 @@ def vector_noise(preprocessor, values, size, rng):
     return {preprocessor.name: (values + size * draws).astype(np.float32)}
 
 
-def missing_steps(preprocessor, values, share, rng):
+def step_drop(preprocessor, values, share, rng):
     """Empties each step of a sequence by chance `share`; one without any left is missing."""
     gone = rng.random(len(values)) < share
     return {preprocessor.name: np.where(gone[:, None], np.float32("nan"), values)}

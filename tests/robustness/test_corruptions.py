@@ -16,7 +16,15 @@ from mm_keras.robustness import texts
 from mm_keras.robustness.corruptions import CORRUPTIONS, corrupt, corruptions_of, open_value
 
 # What leaves each corruption without effect.
-NOTHING = {"noise": 0.0, "blur": 0.0, "typing": 0.0, "word drop": 0.0, "white noise": np.inf, "missing": 0.0}
+NOTHING = {
+    "noise": 0.0,
+    "blur": 0.0,
+    "typing": 0.0,
+    "word drop": 0.0,
+    "white noise": np.inf,
+    "cell drop": 0.0,
+    "step drop": 0.0,
+}
 
 
 def image(**fields):
@@ -267,14 +275,14 @@ def test_noise_of_cells_is_in_deviations_of_the_training_rows():
         assert errors.std() == pytest.approx(0.5 * p.state["deviation"][column], rel=0.05)  # known to 1.3 %
     assert abs(np.corrcoef(found["price"], found["weight"])[0, 1]) < 0.06
     assert set(found["colour"]) == {b"red"}
-    assert [c.name for c in corruptions_of(table(numeric=()))] == ["missing"]
+    assert [c.name for c in corruptions_of(table(numeric=()))] == ["cell drop"]
 
 
 def test_cells_go_missing_by_their_share_the_same_ones_and_more():
     p, row = table(), {"price": 90.0, "weight": 1.1, "colour": "red"}
     gone = {}
     for share in (0.25, 0.75):
-        found = row_by_row(p, "missing", share, [row] * 3000)
+        found = row_by_row(p, "cell drop", share, [row] * 3000)
         gone[share] = np.stack([np.isnan(found["price"]), np.isnan(found["weight"]), found["colour"] == b""])
         assert gone[share].mean() == pytest.approx(share, abs=0.02)
         assert np.abs(np.corrcoef(gone[share]) - np.eye(3)).max() < 0.06
@@ -290,7 +298,7 @@ def test_vectors_and_sequences():
     series = build_preprocessor("series", parts.Vector(steps=10))
     series.adapt(np.random.default_rng(0).normal(5, [1, 10], (20, 10, 2)))
     steps = np.ones((10, 2), np.float32)
-    found = worse(series, "missing", 0.25, *[steps] * 500)["series"]
+    found = worse(series, "step drop", 0.25, *[steps] * 500)["series"]
     gone = np.isnan(found)
     np.testing.assert_array_equal(gone[..., 0], gone[..., 1])
     assert gone.mean() == pytest.approx(0.25, abs=0.02)

@@ -57,7 +57,7 @@ def test_a_curve_is_that_of_its_closed_form(known_curve):
     """
     found = known_curve
     assert (found.n, found.clean["value"]) == (300, 1.0)
-    noise, missing = found.curves["sign"]["noise"], found.curves["sign"]["missing"]
+    noise, missing = found.curves["sign"]["noise"], found.curves["sign"]["cell drop"]
     # 300 rows: a share is known to 2.9 points at one deviation; the learned border is not quite at 0.
     for severity, point in zip(noise["severities"], noise["points"], strict=True):
         assert point["value"] == pytest.approx(0.5 * (1 + math.erf(1 / severity / math.sqrt(2))), abs=0.09)
