@@ -146,12 +146,13 @@ def test_jpeg_is_of_that_quality(quality):
 
 
 def test_frames_and_views_get_worse_each_for_itself():
-    frames = np.stack([grey(100, 20)] * 7)
+    frames = np.stack([grey(100 + i, 20) for i in range(7)])
     clip = build_preprocessor("clip", parts.Video(frames=3, size=(16, 16)))
     found = worse(clip, "noise", 0.1, gif_bytes(frames))["clip"][0]
-    first, second, third = (pixels_of(c).astype(float) for c in found)
-    assert not np.array_equal(first, second)
-    assert not np.array_equal(second, third)
+    # Of seven frames the model sees the second, fourth and sixth.
+    added = [pixels_of(c).astype(float) - 100 - i for i, c in zip((1, 3, 5), found, strict=True)]
+    assert [a.std() for a in added] == pytest.approx([25.5] * 3, rel=0.1)
+    assert np.abs(np.corrcoef([a.ravel() for a in added]) - np.eye(3)).max() < 0.2
     views = build_preprocessor("shots", parts.Image(views=3, size=(16, 16)))
     one = png_bytes(grey(100, 20))
     found = worse(views, "noise", 0.1, [one, None, one])["shots"][0]
@@ -202,14 +203,14 @@ def errors_between(before, after):
     return cost[n, m]
 
 
-@pytest.mark.parametrize("share", [0.02, 0.1])
+@pytest.mark.parametrize("share", [0.05, 0.1])
 def test_typing_errors_hit_that_share_of_the_letters(share, title):
     rng = np.random.default_rng(3)
-    words = ["".join(rng.permutation(list("abcdefghijklmnopqrstuvwxyz"))[:10]) for _ in range(1500)]
+    words = ["".join(rng.permutation(list("abcdefghijklmnopqrstuvwxyz"))[:10]) for _ in range(500)]
     found = [v.decode() for v in worse(title, "typing", share, *words)["title"]]
     count = sum(errors_between(a, b) for a, b in zip(words, found, strict=True))
-    # 300 and 1500 errors wanted, give and take 17 and 37 by chance; some that meet cancel.
-    assert count / 15_000 == pytest.approx(share, rel=0.13)
+    # 250 and 500 errors wanted, give and take 15 and 21 by chance; some that meet cancel.
+    assert count / 5000 == pytest.approx(share, rel=0.13)
 
 
 def test_typing_errors_are_of_four_kinds_and_wrong_letters_lie_beside_the_right_ones(title):
@@ -269,11 +270,11 @@ def row_by_row(preprocessor, name, severity, examples):
 
 def test_noise_of_cells_is_in_deviations_of_the_training_rows():
     p, row = table(), {"price": 90.0, "weight": 1.1, "colour": "red"}
-    found = row_by_row(p, "noise", 0.5, [row] * 3000)
+    found = row_by_row(p, "noise", 0.5, [row] * 1500)
     for column in ("price", "weight"):
         errors = found[column] - np.float32(row[column])
-        assert errors.std() == pytest.approx(0.5 * p.state["deviation"][column], rel=0.05)  # known to 1.3 %
-    assert abs(np.corrcoef(found["price"], found["weight"])[0, 1]) < 0.06
+        assert errors.std() == pytest.approx(0.5 * p.state["deviation"][column], rel=0.06)  # known to 1.8 %
+    assert abs(np.corrcoef(found["price"], found["weight"])[0, 1]) < 0.1
     assert set(found["colour"]) == {b"red"}
     assert [c.name for c in corruptions_of(table(numeric=()))] == ["cell drop"]
 
@@ -282,10 +283,10 @@ def test_cells_go_missing_by_their_share_the_same_ones_and_more():
     p, row = table(), {"price": 90.0, "weight": 1.1, "colour": "red"}
     gone = {}
     for share in (0.25, 0.75):
-        found = row_by_row(p, "cell drop", share, [row] * 3000)
+        found = row_by_row(p, "cell drop", share, [row] * 1500)
         gone[share] = np.stack([np.isnan(found["price"]), np.isnan(found["weight"]), found["colour"] == b""])
         assert gone[share].mean() == pytest.approx(share, abs=0.02)
-        assert np.abs(np.corrcoef(gone[share]) - np.eye(3)).max() < 0.06
+        assert np.abs(np.corrcoef(gone[share]) - np.eye(3)).max() < 0.1
     assert (gone[0.25] <= gone[0.75]).all()
 
 
@@ -293,8 +294,8 @@ def test_vectors_and_sequences():
     features = build_preprocessor("features", parts.Vector())
     features.adapt(np.random.default_rng(0).normal(5, [1, 10, 100], (200, 3)))
     raw = np.array([4, 3, 2], np.float32)
-    found = worse(features, "noise", 0.25, *[raw] * 3000)["features"] - raw
-    np.testing.assert_allclose(found.std(axis=0), 0.25 * np.array(features.state["deviation"]), rtol=0.05)
+    found = worse(features, "noise", 0.25, *[raw] * 1500)["features"] - raw
+    np.testing.assert_allclose(found.std(axis=0), 0.25 * np.array(features.state["deviation"]), rtol=0.06)
     series = build_preprocessor("series", parts.Vector(steps=10))
     series.adapt(np.random.default_rng(0).normal(5, [1, 10], (20, 10, 2)))
     steps = np.ones((10, 2), np.float32)
