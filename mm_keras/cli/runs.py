@@ -6,9 +6,8 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from mm_keras.cli.printing import print_frame, print_scores, save_result
+from mm_keras.cli.printing import print_scores
 from mm_keras.cli.program import ManifestFile, RecipeFile, RunFolder, app, console, package
-from mm_keras.errors import DataError
 
 
 @app.command(rich_help_panel="Models")
@@ -60,37 +59,6 @@ def evaluate(
 
 
 @app.command(rich_help_panel="Models")
-def calibrate(
-    run: RunFolder,
-    manifest: Annotated[Path | None, typer.Argument(help="Rows to fit on. Defaults to the validation rows.")] = None,
-    level: Annotated[float, typer.Option(help="Chance with which an interval holds the target.")] = 0.9,
-    accuracy: Annotated[float | None, typer.Option(help="Accuracy wished for of the answers that are given.")] = None,
-    out: Annotated[Path | None, typer.Option(help="A .png, .json or .csv file.")] = None,
-):
-    """Fit temperatures, intervals and thresholds anew, and store them in the run."""
-    mm = package()
-    from mm_keras.training.calibration import describe
-
-    found = mm.calibrate(run, manifest, level=level, accuracy=accuracy)
-    for task, report in found.fitted.items():
-        typer.echo(describe(task, report))
-    _save(found, out)
-
-
-@app.command(rich_help_panel="Models")
-def reliability(
-    run: RunFolder,
-    manifest: Annotated[Path | None, typer.Argument(help="Rows to look at. Defaults to the run's test rows.")] = None,
-    out: Annotated[Path | None, typer.Option(help="A .png, .json or .csv file.")] = None,
-):
-    """Measure whether a run is right as often as it says."""
-    found = package().reliability(run, manifest)
-    # A line a score: there are more of them than tasks.
-    print_frame(found.table().T.rename_axis("score").reset_index(), f"{found.n} rows, 95 % intervals")
-    _save(found, out)
-
-
-@app.command(rich_help_panel="Models")
 def predict(
     run: RunFolder,
     manifest: Annotated[Path, typer.Argument(help="Rows to predict; labels are not needed.")],
@@ -103,109 +71,3 @@ def predict(
     table.to_csv(out, index=False)
     bad = int((table["error"] != "").sum())
     console.print(f"{len(table)} rows, {bad} of them bad, in {escape(str(out))}")
-
-
-@app.command(rich_help_panel="Models")
-def explain(
-    run: RunFolder,
-    out: Annotated[Path, typer.Option(help="An .html, .png or .json file; of several rows .html, .json or .csv.")],
-    row: Annotated[str | None, typer.Option(help="The row's id, in the run's own rows; several: ID,ID.")] = None,
-    gallery: Annotated[str | None, typer.Option(help="Test rows: worst, best, uncertain or random.")] = None,
-    count: Annotated[int, typer.Option(help="How many rows of a gallery.", min=1)] = 12,
-    target: Annotated[str | None, typer.Option(help="Class to explain. Defaults to the predicted one.")] = None,
-    task: Annotated[str | None, typer.Option(help="Task to explain. Defaults to the first.")] = None,
-    method: Annotated[str, typer.Option(help="How the maps are made.")] = "integrated_gradients",
-    layer: Annotated[list[str] | None, typer.Option(help="INPUT=PATH: whose output is its feature map.")] = None,
-    baseline: Annotated[list[str] | None, typer.Option(help="FIELD=VALUE: what maps are measured from.")] = None,
-):
-    """Show what each input, and each part of it, contributed to one prediction."""
-    mm = package()
-    if (row is None) == (gallery is None):
-        raise DataError("give --row ID, or --gallery worst, best, uncertain or random.")
-    options = {"target": target, "task": task, "method": method, "layers": _pairs(layer), "baselines": _pairs(baseline)}
-    run = mm.load_run(run)
-    if gallery is not None:
-        found = mm.gallery(run, None, gallery, count, **options)
-    elif "," in row:
-        found = mm.gallery(run, row.split(","), **options)
-    else:
-        found = mm.explain(run, run.example(row), **options)
-    console.print(escape(repr(found)))
-    save_result(found, out)
-
-
-@app.command(rich_help_panel="Models")
-def compare(
-    recipe: RecipeFile,
-    manifest: ManifestFile,
-    out: Annotated[Path, typer.Option(help="Folder for the trainings and the results.")],
-    folds: Annotated[int, typer.Option(help="How many; 0 keeps the splits of the manifest.", min=0)] = 5,
-    fusion: Annotated[list[str] | None, typer.Option(help="A fusion; may be repeated; or all.")] = None,
-    baselines: Annotated[bool, typer.Option(help="Train each input alone too, and all but each.")] = True,
-    task: Annotated[str | None, typer.Option(help="Task to look at. Defaults to the first.")] = None,
-    exports: Annotated[bool, typer.Option(help="Export the first fold's models, to tell size and latency.")] = True,
-    jobs: Annotated[int | None, typer.Option(help="Trainings side by side.", min=1)] = None,
-):
-    """Train each input alone and all inputs by each fusion, and say whether fusion is worth it."""
-    fusions = "all" if fusion == ["all"] else fusion or None
-    options = {
-        "folds": folds,
-        "fusions": fusions,
-        "baselines": baselines,
-        "task": task,
-        "exports": exports,
-        "jobs": jobs,
-    }
-    found = package().compare(recipe, manifest, out, **options)
-    print_frame(found.table().reset_index(), f"{found.task}: {found.n} rows, 95 % intervals")
-    for line in (*found.sentences, *(f"! {warning}" for warning in found.warnings)):
-        console.print(escape(line))
-    console.print(escape(str(out / "comparison.html")))
-
-
-@app.command(rich_help_panel="Models")
-def importance(
-    run: RunFolder,
-    manifest: Annotated[Path | None, typer.Argument(help="Rows to look at. Defaults to the run's test rows.")] = None,
-    out: Annotated[Path | None, typer.Option(help="A .png, .json, .csv or .html file.")] = None,
-    task: Annotated[str | None, typer.Option(help="Task to look at. Defaults to the first.")] = None,
-):
-    """Show which inputs a run relies on, over many rows."""
-    found = package().importance(run, manifest, task=task)
-    print_frame(found.table().reset_index(), f"{found.task}: {found.n} rows, 95 % intervals")
-    if found.by_class:
-        print_frame(found.table(by_class=True).reset_index(), "share, by predicted class")
-    if found.interactions:
-        print_frame(found.pairs().reset_index(), "what pairs add together")
-    save_result(found, out)
-
-
-@app.command(rich_help_panel="Models")
-def explain_quality(
-    run: RunFolder,
-    manifest: Annotated[Path | None, typer.Argument(help="Rows to explain. Defaults to the run's test rows.")] = None,
-    out: Annotated[Path | None, typer.Option(help="A .png, .json, .csv or .html file.")] = None,
-    method: Annotated[list[str] | None, typer.Option(help="A method; may be repeated. Defaults to quick ones.")] = None,
-    task: Annotated[str | None, typer.Option(help="Task to explain. Defaults to the first.")] = None,
-    rows: Annotated[int, typer.Option(min=1, help="Most rows, drawn at random.")] = 100,
-    truths: Annotated[Path | None, typer.Option(help="CSV with the columns id and INPUT_evidence.")] = None,
-    baseline: Annotated[list[str] | None, typer.Option(help="FIELD=VALUE: what maps are measured from.")] = None,
-    randomise: Annotated[bool, typer.Option(help="Compare with models whose weights are drawn anew.")] = False,
-):
-    """Measure how right explanations are, each method beside a random map."""
-    mm = package()
-    options = {"baselines": _pairs(baseline), "randomise": randomise}
-    found = mm.explain_quality(run, manifest, method or None, rows, task, truths, **options)
-    table = found.table().reset_index()
-    numbers = table.select_dtypes("number").columns
-    table[numbers] = table[numbers].map(lambda v: "" if v != v else f"{v:.3f}")
-    print_frame(table, f"{found.task}: {found.n} rows")
-    save_result(found, out)
-
-
-def _pairs(words):
-    """Returns `{name: value}` of `["name=value", ..]`."""
-    pairs = [word.partition("=") for word in words or []]
-    if bad := ["".join(pair) for pair in pairs if not all(pair)]:
-        raise typer.BadParameter(f"expected NAME=VALUE, such as photo=photo_encoder/conv2d. Received: {bad[0]!r}")
-    return {name: value for name, _, value in pairs}

@@ -17,7 +17,7 @@ def model_card(run, name, schema, summary, origin):
         run: A `Run`; its scores are told when it was evaluated (`metrics.json`).
         name: Name of the served model.
         schema: What `build_schema` returned.
-        summary: DataFrame of the proof.
+        summary: DataFrame of the proof; `None` of a run that was not exported.
         origin: What `provenance` returned.
     """
     environment = jinja2.Environment(
@@ -33,7 +33,7 @@ def model_card(run, name, schema, summary, origin):
         recipe=run.recipe,
         schema=schema,
         scores=_scores(run),
-        parity=format_table(summary),
+        parity="" if summary is None else format_table(summary),
         origin=origin,
         parameters=run.model.count_params(),
         calibration=run.info.get("calibration", {}),

@@ -5,6 +5,7 @@
 
 import io
 import math
+import struct
 import wave
 
 import numpy as np
@@ -57,13 +58,20 @@ def decode_wav(contents):
     return tf.cond(plain, read_plain, lambda: _decode_any(contents))
 
 
-def encode_wav(waveform, rate):
-    """Returns the bytes of a 16-bit mono WAVE file.
+def encode_wav(waveform, rate, *, exact=False):
+    """Returns the bytes of a mono WAVE file.
 
     Args:
         waveform: Float `(samples,)`; what lies outside [-1, 1] is clipped.
         rate: Samples per second, an int.
+        exact: Whether samples are floats of 32 bits, neither clipped nor rounded to the 16 bits that every player
+            reads. Defaults to `False`.
     """
+    if exact:
+        data = np.asarray(waveform, "<f4").tobytes()
+        head = struct.pack("<HHIIHH", _FLOAT, 1, rate, 4 * rate, 4, 32)
+        chunks = b"".join(n + struct.pack("<I", len(c)) + c for n, c in ((b"fmt ", head), (b"data", data)))
+        return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks
     file = io.BytesIO()
     with wave.open(file, "wb") as out:
         out.setnchannels(1)

@@ -1,0 +1,109 @@
+"""Commands that ask whether a model is worth its inputs, and what it is worth."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from mm_keras.cli.printing import print_frame, save_result
+from mm_keras.cli.program import ManifestFile, RecipeFile, RunFolder, app, console, package
+from mm_keras.saving import check_suffix
+
+
+@app.command(rich_help_panel="Models")
+def compare(
+    recipe: RecipeFile,
+    manifest: ManifestFile,
+    out: Annotated[Path, typer.Option(help="Folder for the trainings and the results.")],
+    folds: Annotated[int, typer.Option(help="How many; 0 keeps the splits of the manifest.", min=0)] = 5,
+    fusion: Annotated[list[str] | None, typer.Option(help="A fusion; may be repeated; or all.")] = None,
+    baselines: Annotated[bool, typer.Option(help="Train each input alone too, and all but each.")] = True,
+    task: Annotated[str | None, typer.Option(help="Task to look at. Defaults to the first.")] = None,
+    exports: Annotated[bool, typer.Option(help="Export the first fold's models, to tell size and latency.")] = True,
+    jobs: Annotated[int | None, typer.Option(help="Trainings side by side.", min=1)] = None,
+):
+    """Train each input alone and all inputs by each fusion, and say whether fusion is worth it."""
+    fusions = "all" if fusion == ["all"] else fusion or None
+    options = {
+        "folds": folds,
+        "fusions": fusions,
+        "baselines": baselines,
+        "task": task,
+        "exports": exports,
+        "jobs": jobs,
+    }
+    found = package().compare(recipe, manifest, out, **options)
+    print_frame(found.table().reset_index(), f"{found.task}: {found.n} rows, 95 % intervals")
+    for line in (*found.sentences, *(f"! {warning}" for warning in found.warnings)):
+        console.print(escape(line))
+    console.print(escape(str(out / "comparison.html")))
+
+
+@app.command(rich_help_panel="Models")
+def robustness(
+    run: RunFolder,
+    manifest: Annotated[Path | None, typer.Argument(help="Rows to score. Defaults to the run's test rows.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A .png, .json, .csv or .html file.")] = None,
+    rows: Annotated[int, typer.Option(min=1, help="Most rows, drawn at random.")] = 300,
+    inputs: Annotated[list[str] | None, typer.Option("--input", help="One that gets worse; may be repeated.")] = None,
+    baseline: Annotated[Path | None, typer.Option(help="Another run folder to measure against.")] = None,
+    task: Annotated[str | None, typer.Option(help="Task to look at. Defaults to the first.")] = None,
+    seed: Annotated[int, typer.Option(help="Of rows and noise.")] = 0,
+):
+    """Score a run as one input gets worse, step by step, and without it."""
+    options = {"inputs": inputs or None, "baseline": baseline, "task": task, "seed": seed}
+    mm = package()
+    if out is not None:  # a wrong place should not cost the minutes of work before it
+        from mm_keras.robustness.result import SUFFIXES
+
+        check_suffix(out, "robustness", SUFFIXES)
+    found = mm.robustness(run, manifest, rows, **options)
+    print_frame(found.table().reset_index(), f"{found.task}: {found.measure}, {found.n} rows, 95 % intervals")
+    for sentence in found.sentences:
+        console.print(escape(sentence), highlight=False)
+    save_result(found, out)
+
+
+@app.command(rich_help_panel="Models")
+def reliability(
+    run: RunFolder,
+    manifest: Annotated[Path | None, typer.Argument(help="Rows to look at. Defaults to the run's test rows.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A .png, .json or .csv file.")] = None,
+):
+    """Measure whether a run is right as often as it says."""
+    found = package().reliability(run, manifest)
+    # A line a score: there are more of them than tasks.
+    print_frame(found.table().T.rename_axis("score").reset_index(), f"{found.n} rows, 95 % intervals")
+    save_result(found, out)
+
+
+@app.command(rich_help_panel="Models")
+def calibrate(
+    run: RunFolder,
+    manifest: Annotated[Path | None, typer.Argument(help="Rows to fit on. Defaults to the validation rows.")] = None,
+    level: Annotated[float, typer.Option(help="Chance with which an interval holds the target.")] = 0.9,
+    accuracy: Annotated[float | None, typer.Option(help="Accuracy wished for of the answers that are given.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A .png, .json or .csv file.")] = None,
+):
+    """Fit temperatures, intervals and thresholds anew, and store them in the run."""
+    mm = package()
+    from mm_keras.training.calibration import describe
+
+    found = mm.calibrate(run, manifest, level=level, accuracy=accuracy)
+    for task, report in found.fitted.items():
+        typer.echo(describe(task, report))
+    save_result(found, out)
+
+
+@app.command(rich_help_panel="Models")
+def report(
+    run: RunFolder,
+    manifest: Annotated[Path | None, typer.Argument(help="Rows to report on. Defaults to the run's test rows.")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="The run's export: its proof, and its latency here.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for both files. Defaults to the run.")] = None,
+    examples: Annotated[int, typer.Option(help="How many best, worst and uncertain rows are explained.", min=0)] = 3,
+    noise: Annotated[bool, typer.Option(help="Measure noisy inputs, which takes the longest.")] = True,
+):
+    """Write all about a run on one HTML page, and a model card."""
+    console.print(escape(repr(package().report(run, manifest, bundle=bundle, out=out, examples=examples, noise=noise))))
