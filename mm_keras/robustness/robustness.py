@@ -3,7 +3,7 @@
 import numpy as np
 
 from mm_keras.errors import DataError
-from mm_keras.evaluation.evaluate import HEADLINE, rows_to_score
+from mm_keras.evaluation.evaluate import HEADLINES, rows_to_score
 from mm_keras.explanation.targets import find_task, known
 from mm_keras.robustness.answers import CLEAN, GONE, collect_answers
 from mm_keras.robustness.baseline import check_baseline
@@ -70,7 +70,7 @@ def robustness(run, data=None, rows=300, *, inputs=None, baseline=None, task=Non
     given = _count_given(run, chosen, inputs)
     return Robustness(
         task=name,
-        measure=HEADLINE[run.recipe.tasks[name].kind],
+        measure=HEADLINES[run.recipe.tasks[name].kind][0],
         n=len(chosen),
         left_out=left_out,
         baseline=None if baseline is None else str(models["baseline"].folder),
