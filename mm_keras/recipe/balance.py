@@ -91,6 +91,5 @@ def check_balance(recipe):
     weighed = {name: spec.weight for name, spec in recipe.tasks.items() if spec.weight != 1.0}
     if tasks != "none" and weighed:
         raise ValueError(
-            f"training.task_balance: {tasks!r} learns the weights of the tasks. Leave `weight` out. "
-            f"Received: {weighed}"
+            f"training.task_balance: {tasks!r} learns the weights of the tasks. Leave `weight` out. Received: {weighed}"
         )

@@ -29,8 +29,8 @@ def make_competition(folder, seed=0, rows=3000):
     Four classes. `easy` is a vector of 32 normal numbers; in 70 % of the rows 2 is added to the one of its first
     four that is the class's. In the others it tells nothing, but so many numbers let a network know each training row
     by heart. `hard` is a vector of 16 normal numbers; the signs of two products, of its first and second and of its
-    third and fourth number, which are between 0.5 and 1.5 in size, tell the class in every row. A network finds products
-    slowly, and has no reason to once the easy input explains the training rows.
+    third and fourth number, which are between 0.5 and 1.5 in size, tell the class in every row. A network finds
+    products slowly, and has no reason to once the easy input explains the training rows.
 
     Args:
         folder: Where to write; made if absent.

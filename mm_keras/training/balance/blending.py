@@ -104,7 +104,10 @@ def blend(train_begin, validation_begin, train_end, validation_end, least_overfi
     """Returns the weights of sources, `(sources,)`, which sum to 1.
 
     Args:
-        train_begin, validation_begin, train_end, validation_end: Losses `(sources,)` at the ends of a super-epoch.
+        train_begin: Losses `(sources,)` of training rows before the super-epoch.
+        validation_begin: The same of validation rows.
+        train_end: Of training rows after it.
+        validation_end: Of validation rows after it.
         least_overfitting: What `O` is at least.
         least_share: What a weight is at least, as a share of an equal one.
     """

@@ -68,7 +68,8 @@ def next_weights(weights, losses, norms, alpha, rate):
         weights: Before it.
         losses: Each over what it was at the start.
         norms: Of the gradients of the losses, not weighed.
-        alpha, rate: As in `GradNorm`.
+        alpha: As in `GradNorm`.
+        rate: As in `GradNorm`.
     """
     weighed = weights * norms
     target = tf.reduce_mean(weighed) * (losses / tf.reduce_mean(losses)) ** alpha

@@ -55,9 +55,7 @@ class GradientModulation(PlainInputs):
         if not self.noise:
             return gradients
         noisy = {id(w) for own in self.plan.encoders.values() for w in own if len(w.shape) > 1}
-        return [
-            self._enhanced(g) if id(w) in noisy else g for w, g in zip(self.plan.variables, gradients, strict=True)
-        ]
+        return [self._enhanced(g) if id(w) in noisy else g for w, g in zip(self.plan.variables, gradients, strict=True)]
 
     def scores(self, step):
         """Returns `{input: mean score}` of a step, scalars."""

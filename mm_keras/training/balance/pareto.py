@@ -61,7 +61,9 @@ def combine(gg, uu, gu):
     """Joins two gradients of which only the inner products are known.
 
     Args:
-        gg, uu, gu: Of the first with itself, the second with itself, and both; scalars.
+        gg: Of the first with itself, a scalar.
+        uu: Of the second with itself.
+        gu: Of the first with the second.
 
     Returns:
         `(share, factor, cosine)`: the joint gradient is `factor * 2 * (share * g + (1 - share) * u)`.
