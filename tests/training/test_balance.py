@@ -369,6 +369,6 @@ def test_schedules_of_modality_dropout():
 
 def test_blending_needs_validation_rows(table, tmp_path):
     recipe = recipe_of(balance="gradient_blending")
-    with pytest.raises(DataError, match="no validation rows, on which training.balance 'gradient_blending' measures"):
+    with pytest.raises(DataError, match=r"no validation rows, on which training\.balance 'gradient_blending' measures"):
         fit(recipe, load(table.assign(split="train"), recipe), tmp_path / "run", verbose=False)
     assert not (tmp_path / "run").exists()
