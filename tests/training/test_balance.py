@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+import yaml
 from scipy.optimize import minimize_scalar
 
 import mm_keras.recipe as parts
@@ -122,7 +123,7 @@ def test_the_gradients_of_encoders_are_joined_and_all_others_summed(table):
     step = step_of(trainer.network, *batch)
     got = trainer.network.inputs_balance.gradients(step)
     joint = step.tape.gradient(step.fusion, plan.variables)
-    alone = step.tape.gradient(sum(step.alone.values()), plan.variables)
+    alone = step.tape.gradient(list(step.alone.values()), plan.variables)
     joint, alone = (
         [0.0 * v if g is None else g for g, v in zip(gs, plan.variables, strict=True)] for gs in (joint, alone)
     )
@@ -201,8 +202,9 @@ def test_uncertainty_ends_at_the_variance_of_each_task(table):
     np.testing.assert_allclose([balance.columns()[f"weight_{t}"] for t in ("kind", "size")], [1.0, 0.5])
     assert float(balance.penalty()) == 0.0
     step = SimpleNamespace(losses={"kind": tf.constant(0.4), "size": tf.constant(0.3)})
+    update = tf.function(lambda: balance.update(step), autograph=False)
     for _ in range(400):
-        balance.update(step)
+        update()
     logs = {t: float(s) for t, s in balance.logs.items()}
     assert logs == pytest.approx({"kind": np.log(0.8), "size": np.log(0.3)}, abs=0.01)
     # At its least the sum of each task's parts is stationary: the weighed loss is one half.
@@ -291,7 +293,7 @@ COLUMNS = {
 @pytest.mark.parametrize("case", CASES)
 def test_a_balanced_run_is_a_plain_model_with_what_was_learned_in_its_history(table, case, tmp_path):
     recipe = recipe_of(**CASES[case], dropout=0.1)
-    assert parts.load_recipe(__import__("yaml").safe_load(recipe.to_yaml())) == recipe
+    assert parts.load_recipe(yaml.safe_load(recipe.to_yaml())) == recipe
     run = fit(recipe, load(table, recipe), tmp_path / "run", verbose=False)
     history = pd.read_csv(tmp_path / "run/history.csv")
     found = {c for c in history if c.startswith(("ratio_", "weight_", "cosine_", "modality_"))}

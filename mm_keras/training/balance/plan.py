@@ -79,8 +79,11 @@ def make_plan(recipe, model, network, heads, tasks, shares):
     if fusion_level(recipe.fusion) != "decisions":
         layers = [layer for layer in model.layers if layer.name == "fusion" or layer.name.startswith("fusion_")]
         shared = [w for layer in layers for w in layer.trainable_weights]
+    # A layer's `output` is its tensors alone, in the order of their keys.
+    left = keras.tree.flatten(model.get_layer("presence").output)
+    present = dict(zip(sorted(recipe.inputs), left, strict=True))
     return Plan(
-        watched=keras.Model(network.input, (network.output, model.get_layer("presence").output), name="watched"),
+        watched=keras.Model(network.input, (network.output, present), name="watched"),
         tasks=tasks,
         heads={head: sources.get(head, (task, "fusion")) for head, task in heads.items()},
         losses={head: tasks[task].loss() for head, task in heads.items()},
