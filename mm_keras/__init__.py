@@ -7,6 +7,7 @@ __version__ = "0.1.0"
 # Listed by hand and imported on first use, so that `import mm_keras` does nothing and `mm-keras --help` is quick.
 _NAMES = {
     "Audio": "recipe",
+    "Balance": "recipe",
     "Classification": "recipe",
     "Encoder": "recipe",
     "Entity": "recipe",
@@ -15,6 +16,7 @@ _NAMES = {
     "Recipe": "recipe",
     "Regression": "recipe",
     "Tabular": "recipe",
+    "TaskBalance": "recipe",
     "Text": "recipe",
     "Training": "recipe",
     "Vector": "recipe",
@@ -27,6 +29,7 @@ _NAMES = {
     "load": "data.manifest",
     "ingest": "data.ingest",
     "ingest_video": "data.ingest",
+    "make_competition": "data.catalog.competition",
     "make_digits": "data.catalog.digits",
     "make_distractor": "data.catalog.planted",
     "make_families": "data.catalog.families",

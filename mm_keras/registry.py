@@ -120,6 +120,26 @@ TASKS = {
     "regression": "mm_keras.tasks.regression:RegressionTask",
 }
 
+# How training keeps inputs, and tasks, from starving each other; `none` is a plain sum of losses.
+BALANCES = {
+    "none": "mm_keras.training.balance.plain:PlainInputs",
+    "gradient_blending": "mm_keras.training.balance.blending:GradientBlending",
+    "ogm_ge": "mm_keras.training.balance.modulation:GradientModulation",
+    "mmpareto": "mm_keras.training.balance.pareto:ParetoGradients",
+}
+BALANCE_OPTIONS = {
+    "none": {},
+    "gradient_blending": {"super_epoch": 3},
+    "ogm_ge": {"alpha": 0.3, "noise": 1.0},
+    "mmpareto": {"magnitude": 1.5},
+}
+TASK_BALANCES = {
+    "none": "mm_keras.training.balance.plain:PlainTasks",
+    "uncertainty": "mm_keras.training.balance.uncertainty:UncertaintyWeights",
+    "gradnorm": "mm_keras.training.balance.gradnorm:GradNorm",
+}
+TASK_BALANCE_OPTIONS = {"none": {}, "uncertainty": {"rate": 0.01}, "gradnorm": {"alpha": 1.5, "rate": 0.025}}
+
 # By the layout of an input, which is its modality but for several pictures and sequences.
 PREPROCESSORS = {
     "image": "mm_keras.preprocessing.image:ImagePreprocessor",

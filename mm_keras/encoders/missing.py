@@ -51,6 +51,14 @@ class ModalityDropout(layers.Layer):
         super().__init__(**kwargs)
         self.rate, self.seed = rate, seed
         self.seed_generator = keras.random.SeedGenerator(seed)
+        self._share = None
+
+    def follow(self, share):
+        """Multiplies the rate by a `keras.Variable`, which may change between steps; `None` ends that.
+
+        It is no weight of the layer: models are stored, and counted, without it.
+        """
+        self._share = None if share is None else lambda: keras.ops.convert_to_tensor(share)
 
     def call(self, presences, training=False):
         if not training or not self.rate:
@@ -59,7 +67,8 @@ class ModalityDropout(layers.Layer):
         # Drawn in float32: of 16 bits, ties would favour the first names.
         present = ops.cast(ops.concatenate([presences[n] for n in names], axis=-1), "float32")
         draws = keras.random.uniform((2, *ops.shape(present)), dtype="float32", seed=self.seed_generator)
-        kept = present * ops.cast(draws[0] >= self.rate, "float32")
+        rate = self.rate if self._share is None else self.rate * self._share()
+        kept = present * ops.cast(draws[0] >= rate, "float32")
         spared = ops.one_hot(ops.argmax(present * (draws[1] + 1e-3), axis=-1), len(names), dtype="float32")
         none_kept = 1.0 - ops.max(kept, axis=-1, keepdims=True)
         kept = ops.cast(kept + present * spared * none_kept, self.compute_dtype)

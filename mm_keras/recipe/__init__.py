@@ -8,6 +8,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from mm_keras.errors import RecipeError
+from mm_keras.recipe.balance import Balance, TaskBalance, check_balance
 from mm_keras.recipe.fusion import Fusion
 from mm_keras.recipe.inputs import Audio, Encoder, Entity, Image, Input, Tabular, Text, Vector, Video
 from mm_keras.recipe.names import RESERVED, can_be_served
@@ -20,6 +21,7 @@ from mm_keras.registry import nearest
 
 __all__ = [
     "Audio",
+    "Balance",
     "Classification",
     "Encoder",
     "Entity",
@@ -29,6 +31,7 @@ __all__ = [
     "Recipe",
     "Regression",
     "Tabular",
+    "TaskBalance",
     "TensorInfo",
     "Text",
     "Training",
@@ -84,6 +87,11 @@ class Recipe(Part):
             factor_size(self.fusion.kind, len(self.inputs), self.fusion.options.get("size", 0))
         return self
 
+    @model_validator(mode="after")
+    def _balance_has_something_to_balance(self):
+        check_balance(self)
+        return self
+
     def _graph_names(self):
         for name in self.inputs:
             ends = ("", "_encoder", "_present", "_missing", "_tokens", "_used")
@@ -109,7 +117,7 @@ class Recipe(Part):
                 yield from ((f, f"inputs.{name}.{c}") for c, f in fields if (c, f) != own)
 
     def without(self, *names):
-        """Returns the recipe with these inputs left out.
+        """Returns the recipe with these inputs left out; one that is left alone is balanced with nothing.
 
         Raises:
             RecipeError: When there is no such input, or none would be left.
@@ -118,7 +126,10 @@ class Recipe(Part):
             if name not in self.inputs:
                 raise RecipeError(f"no input {name!r}.{nearest(name, self.inputs)} Inputs: {sorted(self.inputs)}")
         parts = {field: getattr(self, field) for field in type(self).model_fields}
-        return type(self)(**parts | {"inputs": {k: v for k, v in self.inputs.items() if k not in names}})
+        parts["inputs"] = {k: v for k, v in self.inputs.items() if k not in names}
+        if len(parts["inputs"]) == 1:
+            parts["training"] = self.training.model_copy(update={"balance": Balance()})
+        return type(self)(**parts)
 
     def to_yaml(self):
         """Returns the whole recipe as YAML, defaults included."""

@@ -95,6 +95,8 @@ def _check_data(recipe, data):
     data = data.narrow(recipe).recheck(recipe)
     if not len(data.train):
         raise DataError(f"{data.name}: no training rows.")
+    if recipe.training.balance.kind == "gradient_blending" and not len(data.validation):
+        raise DataError(f"{data.name}: no validation rows, on which training.balance 'gradient_blending' measures.")
     return data
 
 

@@ -24,6 +24,7 @@ class RatedAdamW(keras.optimizers.AdamW):
     def __init__(self, *args, rates=None, **kwargs):
         super().__init__(*args, **kwargs)
         self.rates = None if rates is None else tuple(float(r) for r in rates)
+        self.shares = None
 
     def build(self, variables):
         if self.rates is not None and len(self.rates) != len(variables):
@@ -32,9 +33,21 @@ class RatedAdamW(keras.optimizers.AdamW):
             )
         super().build(variables)
 
+    def share_steps(self, shares):
+        """Multiplies steps by shares that may change from step to step, decay included.
+
+        Args:
+            shares: A function of no arguments that returns one float tensor, or `None` for 1, for each trainable
+                variable, in the order of `build`; called in each step, inside the graph.
+        """
+        self.shares = shares
+
     def update_step(self, gradient, variable, learning_rate):
-        factor = 1.0 if self.rates is None else self.rates[self._get_variable_index(variable)]
+        index = self._get_variable_index(variable)
+        factor = 1.0 if self.rates is None else self.rates[index]
         rate = keras.ops.cast(learning_rate, variable.dtype) * factor
+        if self.shares is not None and (share := self.shares()[index]) is not None:
+            rate = rate * keras.ops.cast(share, variable.dtype)
         if self._use_weight_decay(variable):
             self.assign_sub(variable, variable * keras.ops.cast(self.weight_decay, variable.dtype) * rate)
         super().update_step(gradient, variable, rate)

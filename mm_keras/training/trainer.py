@@ -5,10 +5,13 @@ import sys
 from pathlib import Path
 
 import keras
+import numpy as np
 import pandas as pd
 
 from mm_keras.data.pipeline import Epochs, make_dataset
 from mm_keras.model import build_model, logits_model
+from mm_keras.training.balance.build import balanced_network, is_balanced, own_heads, own_share
+from mm_keras.training.balance.schedule import BalanceColumns, DropoutSchedule
 from mm_keras.training.calibration import answers_of, describe, fit_calibration, put_calibration
 from mm_keras.training.callbacks import BestWeights, StopOnNaN
 from mm_keras.training.learn import targets_and_weights
@@ -36,7 +39,8 @@ class Trainer:
         try:
             self.model = build_model(recipe, {n: p.tensor for n, p in preprocessors.items()}, tasks)
             self.starts = start_encoders(recipe, self.model, preprocessors)
-            self.network, self.heads = with_auxiliary(recipe, self.model, tasks)
+            network, self.heads, self.shares = with_auxiliary(recipe, self.model, tasks)
+            self.network = balanced_network(recipe, self.model, network, self.heads, tasks, self.shares)
         finally:
             keras.config.set_dtype_policy(policy)
 
@@ -49,6 +53,7 @@ class Trainer:
         training = self.recipe.training
         train = self.dataset(data.train, range(training.epochs))
         validation = self.dataset(data.validation) if len(data.validation) else None
+        balancing = self._balancing(data, validation)
         self.compile()
         best = [] if validation is None else [BestWeights(self._validation_losses(), training.patience)]
         history = self.network.fit(
@@ -62,6 +67,7 @@ class Trainer:
                 keras.callbacks.LearningRateScheduler(
                     lambda e: warm_cosine(e, training.epochs, training.learning_rate)
                 ),
+                *balancing,
                 StopOnNaN(),
                 *best,
                 keras.callbacks.TensorBoard(str(Path(out) / "logs"), write_graph=False),
@@ -70,6 +76,21 @@ class Trainer:
         )
         self.best_epoch = best[0].best_epoch if best else len(history.epoch) - 1
         return pd.DataFrame({"epoch": [e + 1 for e in history.epoch], **history.history})
+
+    def _balancing(self, data, validation):
+        """Returns the callbacks of balances and of a schedule of modality dropout."""
+        training, found = self.recipe.training, []
+        if training.modality_dropout_schedule != "constant":
+            layer = self.model.get_layer("presence")
+            found.append(DropoutSchedule(layer, training.modality_dropout_schedule, training.epochs))
+        if is_balanced(training):
+            found.append(BalanceColumns())
+            if (balance := self.network.inputs_balance).measures:
+                # As many training rows as validate, from all over the split, as they are without augmentation.
+                count = min(len(data.train), len(data.validation))
+                rows = data.train.take(np.linspace(0, len(data.train) - 1, count).astype(int))
+                found += balance.callbacks((self.dataset(rows), validation))
+        return found
 
     def _validation_losses(self):
         """Returns `{name of a task's loss in the logs: its weight}`."""
@@ -123,7 +144,7 @@ class Trainer:
         weights = {}
         for head, task in self.heads.items():
             scale = self.tasks[task].loss_scale() * self.recipe.tasks[task].weight
-            weights[head] = scale if head == task else scale * self.recipe.training.auxiliary / len(self.recipe.inputs)
+            weights[head] = scale * self.shares[head]
         return weights
 
     def compile(self):
@@ -135,6 +156,8 @@ class Trainer:
             global_clipnorm=5.0,
             rates=learning_rates(self.recipe, self.model, self.network.trainable_variables),
         )
+        if is_balanced(training):
+            optimizer.share_steps(self.network.step_shares)
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "missing"])
         self.network.compile(
             optimizer=optimizer,
@@ -172,21 +195,26 @@ def warm_cosine(epoch, epochs, peak):
 
 
 def with_auxiliary(recipe, model, tasks):
-    """Returns the model that is trained, ending at logits, and `{output: task}`.
+    """Returns the model that is trained, ending at logits, `{output: task}` and `{output: share of its task's loss}`.
 
-    With `training.auxiliary`, each input's embedding also gets a head of its own for each task; a fusion of decisions
-    has these heads already.
+    With `training.auxiliary`, or a balance that needs them, each input's embedding also gets a head of its own for each
+    task; a fusion of decisions has these heads already.
     """
     network = logits_model(model, tasks)
-    heads = {task: task for task in tasks}
-    if not recipe.training.auxiliary:
-        return network, heads
+    heads, kind = {task: task for task in tasks}, own_heads(recipe.training)
+    shares = dict.fromkeys(heads, 1.0)
+    if kind == "no":
+        return network, heads, shares
     outputs = dict(network.output)
     known = {layer.name for layer in model.layers}
     for name in recipe.inputs:
+        embedding = model.get_layer(f"{name}_missing").output
+        if kind == "watch":
+            embedding = keras.ops.stop_gradient(embedding)
         for task in tasks:
             head = f"{task}_{name}_logits"
-            embedding = model.get_layer(f"{name}_missing").output
             outputs[head] = model.get_layer(head).output if head in known else tasks[task].head(head)(embedding)
             heads[head] = task
-    return keras.Model(model.input, outputs, name="logits"), heads
+            # Heads of the model itself that only watch are taught by the model's own loss alone.
+            shares[head] = 0.0 if head in known and kind == "watch" else own_share(recipe.training, len(recipe.inputs))
+    return keras.Model(model.input, outputs, name="logits"), heads, shares

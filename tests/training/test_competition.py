@@ -1,0 +1,40 @@
+"""The planted competition: training that sums the losses starves the hard input, balanced training does not."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import mm_keras as mm
+
+SEEDS = range(5)  # sizes and rates of the set were tuned on seeds from 100 on
+WAYS = {
+    "plain": {},
+    "auxiliary": {"auxiliary": 1.0},
+    "mmpareto": {"balance": "mmpareto"},
+    "gradient_blending": {"balance": "gradient_blending"},
+    "ogm_ge": {"balance": "ogm_ge"},
+}
+
+
+def accuracy(folder, seed, training):
+    """Accuracy on the test rows after training on the set of a seed."""
+    manifest = mm.make_competition(folder / "set", seed=seed)
+    recipe = mm.load_recipe(manifest.parent / "recipe.yaml")
+    training = mm.Training(**{**recipe.training.model_dump(), "seed": seed, **training})
+    recipe = recipe.model_copy(update={"training": training})
+    run = mm.fit(recipe, mm.load(manifest, recipe), folder / "run", verbose=False)
+    return mm.evaluate(run, subsets=False).metrics["label"]["accuracy"]["value"]
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    return [accuracy(tmp_path_factory.mktemp("plain"), seed, WAYS["plain"]) for seed in SEEDS]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", list(WAYS)[1:])
+def test_balanced_training_ends_three_points_above_the_plain_sum(way, plain, tmp_path):
+    gains = 100 * np.array([accuracy(tmp_path / str(s), s, WAYS[way]) - p for s, p in zip(SEEDS, plain, strict=True)])
+    half = stats.t.ppf(0.975, len(gains) - 1) * gains.std(ddof=1) / len(gains) ** 0.5
+    assert gains.mean() >= 3.0
+    assert gains.mean() - half > 0.0
