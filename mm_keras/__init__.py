@@ -40,6 +40,7 @@ _NAMES = {
     "extract_features": "evaluation.extract",
     "predict": "evaluation.predict",
     "compare": "comparison.comparison",
+    "ensemble": "ensembling.ensemble",
     "explain": "explanation.explain",
     "Gallery": "explanation.gallery",
     "gallery": "explanation.gallery",

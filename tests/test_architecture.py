@@ -21,14 +21,14 @@ ROWS = [
     {"evaluation"},
     {"explanation"},
     {"exporting"},  # a served model may say why
-    {"comparison"},  # tells sizes and latencies of exports
+    {"comparison", "ensembling"},  # the first tells sizes and latencies of exports
     {"reporting"},
     {"doctor"},
     {"cli"},
 ]
 RANK = {room: rank for rank, row in enumerate(ROWS) for room in row}
 # `doctor` tells which libraries there are.
-TENSORFLOW = {"preprocessing", "data", "training", "evaluation", "explanation", "exporting", "comparison", "doctor"}
+TENSORFLOW = {"preprocessing", "data", "training", "evaluation", "explanation", "exporting", "comparison", "ensembling", "doctor"}
 KERAS = TENSORFLOW | {"extension", "encoders", "fusion", "tasks", "model"}
 FORBIDDEN_NAMES = {"utils", "common", "base", "constants", "helpers", "misc"}
 
