@@ -28,8 +28,8 @@ ROWS = [
 ]
 RANK = {room: rank for rank, row in enumerate(ROWS) for room in row}
 # `doctor` tells which libraries there are.
-TENSORFLOW = {"preprocessing", "data", "training", "evaluation", "explanation", "exporting", "comparison", "ensembling", "doctor"}
-KERAS = TENSORFLOW | {"extension", "encoders", "fusion", "tasks", "model"}
+TENSORFLOW = {"preprocessing", "data", "training", "evaluation", "explanation", "exporting", "comparison", "doctor"}
+KERAS = TENSORFLOW | {"extension", "encoders", "fusion", "tasks", "model", "ensembling"}
 FORBIDDEN_NAMES = {"utils", "common", "base", "constants", "helpers", "misc"}
 
 

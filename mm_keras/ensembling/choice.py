@@ -5,12 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mm_keras.ensembling.joins import JOINS, cross_fitted, fit_stacking, mean_of
+from mm_keras.ensembling.joins import JOINS, cross_fitted, fit_stacking, mean_of, stacked, why_not_stacked
 from mm_keras.ensembling.judge import Judge
 from mm_keras.ensembling.members import Voice, stratum
 from mm_keras.ensembling.soup import greedy_soup
 from mm_keras.errors import DataError
-from mm_keras.evaluation.evaluate import HEADLINE
 from mm_keras.model import join_models
 
 # Of equal ones the first wins: the cheaper to run.
@@ -27,7 +26,6 @@ class Choice:
         taken: Numbers of those in the soup.
         soup: Its weights.
         stacking: `{task: layer}`, fitted on all validation rows; `None` when it is left out.
-        left_out: `{kind: why}`.
         told: The fields of an `Ensemble` that follow from this.
     """
 
@@ -36,71 +34,59 @@ class Choice:
     taken: list
     soup: list
     stacking: dict | None
-    left_out: dict
     told: dict
 
 
-def choose(recipe, data, members):
+def choose(recipe, data, judge, members):
     """Makes every kind of ensemble and scores it; the members' weights stay as they are.
 
     Args:
         recipe: A `Recipe`.
         data: A `Data` with validation rows.
+        judge: The `Judge` of these.
         members: `Member`s.
 
     Returns:
         A `Choice`.
     """
     tasks, seed = members[0].trainer.tasks, recipe.training.seed
-    splits = {s: rows for s in ("validation", "test") if len(rows := data.rows.split(s))}
-    judges = {"validation": Judge(recipe, tasks, splits["validation"])}
-    if "test" in splits:
-        try:
-            judges["test"] = Judge(recipe, tasks, splits["test"])
-        except DataError:  # without labels they tell nothing
-            del splits["test"]
+    judges, rows = {"validation": judge}, {"validation": data.validation}
+    if (other := _judge_of(recipe, tasks, data.test)) is not None:
+        judges["test"], rows["test"] = other, data.test
     voices = [Voice(m.trainer) for m in members]
-    said = {s: {f"member_{m.number}": v.logits(rows) for m, v in zip(members, voices, strict=True)}
-            for s, rows in splits.items()}  # fmt: skip
-    judge, rows = judges["validation"], splits["validation"]
+    said = {s: {f"member_{m.number}": v.logits(own) for m, v in zip(members, voices, strict=True)}
+            for s, own in rows.items()}  # fmt: skip
     scores = [judge.score(own) for own in said["validation"].values()]
     single = int(np.argmax(scores))
     logits = {s: {"member": list(by_member.values())[single]} for s, by_member in said.items()}
 
     weights = [m.trainer.model.get_weights() for m in members]
-    model, voice = members[single].trainer.model, voices[single]
 
-    def asked(own, rows):
-        model.set_weights(own)
-        return voice.logits(rows)
+    def asked(own, split):
+        members[single].trainer.model.set_weights(own)
+        return voices[single].logits(rows[split])
 
-    taken, soup, _ = greedy_soup(weights, scores, lambda own: judge.score(asked(own, rows)))
-    for split, own in splits.items():
-        logits[split] |= {"soup": asked(soup, own), "mean": mean_of(said[split], tasks)}
-    model.set_weights(weights[single])
+    taken, soup, _ = greedy_soup(weights, scores, lambda own: judge.score(asked(own, "validation")))
+    for split in rows:
+        logits[split] |= {"soup": asked(soup, split), "mean": mean_of(said[split], tasks)}
+    members[single].trainer.model.set_weights(weights[single])
 
-    stacking, left_out = None, {}
-    try:
-        own = cross_fitted(said["validation"], judge, tasks, stratum(rows, data.classes), rows.groups, seed)
+    stacking, why = None, why_not_stacked(data.validation)
+    if why is None:
+        strata = stratum(data.validation, data.classes), data.validation.groups
         stacking = fit_stacking(said["validation"], judge, tasks)
-        logits["validation"]["stacking"] = own
-        if "test" in splits:
-            logits["test"]["stacking"] = {
-                t: np.asarray(layer({m: by_task[t] for m, by_task in said["test"].items()}))
-                for t, layer in stacking.items()
-            }
-    except DataError as error:
-        left_out["stacking"] = str(error)
-    best = max(logits["validation"], key=lambda kind: judge.score(logits["validation"][kind]))
-    table = _members(recipe, members, voices, scores, taken)
+        logits["validation"]["stacking"] = cross_fitted(said["validation"], judge, tasks, *strata, seed)
+        if "test" in rows:
+            logits["test"]["stacking"] = stacked(said["test"], stacking)
     told = {
-        "rows": {s: len(splits.get(s, ())) for s in ("validation", "test")},
-        "measures": {n: HEADLINE[recipe.tasks[n].kind] for n in judge.tasks},
+        "rows": {s: len(rows.get(s, ())) for s in ("validation", "test")},
+        "measures": judge.measures,
         "lines": _lines(judges, logits, members, stacking, seed),
-        "members": table,
-        "left_out": left_out,
+        "members": _members(recipe, members, voices, scores, taken),
+        "left_out": {} if why is None else {"stacking": why},
     }
-    return Choice(best, single, taken, soup, stacking, left_out, told)
+    best = max(logits["validation"], key=lambda kind: judge.score(logits["validation"][kind]))
+    return Choice(best, single, taken, soup, stacking, told)
 
 
 def keep(kind, choice, members):
@@ -119,6 +105,14 @@ def keep(kind, choice, members):
     return trainer, {"join": JOINS[kind], "nested": len(models)}
 
 
+def _judge_of(recipe, tasks, rows):
+    """Returns the `Judge` of rows, `None` where no row has a label."""
+    try:
+        return Judge(recipe, tasks, rows)
+    except DataError:
+        return None
+
+
 def _lines(judges, logits, members, stacking, seed):
     """Returns a line for each kind; see `Ensemble`."""
     model = members[0].trainer.model
@@ -132,11 +126,6 @@ def _lines(judges, logits, members, stacking, seed):
     for split, judge in judges.items():
         before = "" if split == "validation" else f"{split}_"
         for (kind, what), interval in judge.intervals(logits[split], "member", seed).items():
-            if what in judge.tasks and not judge.tasks[what].is_categorical:
-                # From 1 less the error in deviations back to the error.
-                unit = judge.tasks[what].state["deviation"]
-                low, high = (unit * (1.0 - interval[end]) for end in ("high", "low"))
-                interval = {"value": unit * (1.0 - interval["value"]), "low": low, "high": high}
             name = f"{before}{what}"
             lines[kind] |= {name: interval["value"], f"{name}_low": interval["low"], f"{name}_high": interval["high"]}
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("kind")
@@ -146,15 +135,12 @@ def _members(recipe, members, voices, scores, taken):
     """Returns a line for each member; see `Ensemble`."""
     lines = {}
     for place, (member, voice) in enumerate(zip(members, voices, strict=True)):
-        try:
-            own = Judge(recipe, member.trainer.tasks, member.held).score(voice.logits(member.held))
-        except DataError:  # a fold of rows without labels
-            own = np.nan
+        judge = _judge_of(recipe, member.trainer.tasks, member.held)
         lines[member.number] = {
             "rows": member.trained,
             "epochs": len(member.history),
             "best_epoch": member.trainer.best_epoch + 1,
-            "fold": own,
+            "fold": np.nan if judge is None else judge.score(voice.logits(member.held)),
             "validation": scores[place],
             "soup": place in taken,
         }

@@ -10,6 +10,8 @@ import pandas as pd
 
 from mm_keras.data.manifest import Data, load
 from mm_keras.ensembling.choice import KINDS, choose, keep
+from mm_keras.ensembling.joins import why_not_stacked
+from mm_keras.ensembling.judge import Judge
 from mm_keras.ensembling.members import cut_members, train_members, with_judges
 from mm_keras.errors import DataError
 from mm_keras.extension import check_loads, describe_extensions
@@ -61,7 +63,7 @@ class Ensemble:
         names = {"score": "score", "gain": "over the best member"}
         # Of one classification, the score is the accuracy.
         if list(self.measures.values()) != ["accuracy"]:
-            names |= {task: f"{task} {measure}" for task, measure in self.measures.items()}
+            names |= {f"{task} {measure}": f"{task} {measure}" for task, measure in self.measures.items()}
         names |= {"test_score": "score on test rows"} if self.rows["test"] else {}
         for column, title in names.items():
             form = "{:+.3f} [{:+.3f}, {:+.3f}]" if column == "gain" else "{:.3f} [{:.3f}, {:.3f}]"
@@ -165,17 +167,19 @@ def ensemble(recipe, data, out, *, members=5, kind="best", verbose=True):
     data = check_data(recipe, data if isinstance(data, Data) else load(data, recipe))
     data, drawn = with_judges(data, recipe.training.seed)
     cut = cut_members(data, members, recipe.training.seed)
+    if kind == "stacking" and (why := why_not_stacked(data.validation)):
+        raise DataError(f"`kind` 'stacking' cannot be made: {why}.")
     say(repr(data))
 
     began = time.time()
     keras.utils.set_random_seed(recipe.training.seed)
     parts = learn(recipe, data)
+    judge = Judge(recipe, parts[1], data.validation)
+    out.mkdir(parents=True, exist_ok=True)
     found = train_members(recipe, data, parts, cut, out, verbose, say)
     if describe_extensions(recipe):
         check_loads(found[0].trainer.model)
-    choice = choose(recipe, data, found)
-    if kind in choice.left_out:
-        raise DataError(f"{kind} cannot be made: {choice.left_out[kind]}.")
+    choice = choose(recipe, data, judge, found)
     kept = choice.best if kind == "best" else kind
     trainer, told = keep(kept, choice, found)
     data = without_lost(recipe, data, out, say)

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from mm_keras.data.folds import cut_folds
-from mm_keras.errors import DataError
+from mm_keras.data.folds import cut_folds, whole_groups
 from mm_keras.registry import FUSIONS, resolve
 
 # Kinds of ensemble whose members are all kept, and the fusion of decisions that joins them.
@@ -49,6 +48,19 @@ def fit_stacking(said, judge, tasks, at=slice(None)):
     return layers
 
 
+def stacked(said, layers):
+    """Returns `{task: logits}` of fitted second models; see `fit_stacking`."""
+    return {t: np.asarray(layer(_of_task(said, t))) for t, layer in layers.items()}
+
+
+def why_not_stacked(rows):
+    """Returns why these `Rows` cannot fit and judge a second model, or `None`."""
+    groups = range(len(rows)) if rows.groups is None else whole_groups(rows.groups)
+    count = len(set(groups))
+    what = "rows" if rows.groups is None else "groups"
+    return f"it needs {PARTS} {what} of validation, and there are {count}" if count < PARTS else None
+
+
 def cross_fitted(said, judge, tasks, classes, groups, seed):
     """Returns `{task: logits (rows, ...)}` of stacking: each part of the rows by models fitted on the others.
 
@@ -61,18 +73,16 @@ def cross_fitted(said, judge, tasks, classes, groups, seed):
         seed: Of the parts.
 
     Raises:
-        DataError: When the rows, or groups, are too few.
+        DataError: When there are fewer rows, or groups, than parts.
     """
     one = next(iter(said.values()))
     found = {t: np.full(logits.shape, np.nan, np.float32) for t, logits in one.items()}
     rows = len(next(iter(one.values())))
-    most = rows if groups is None else len({g or i for i, g in enumerate(groups)})
-    if most < PARTS:
-        raise DataError(f"{most} validation rows or groups are too few to fit and judge it; {PARTS} are needed")
     for rest, held in cut_folds(PARTS, rows, classes, groups, seed):
         layers = fit_stacking(said, judge, tasks, rest)
-        for task, layer in layers.items():
-            found[task][held] = np.asarray(layer({m: v[held] for m, v in _of_task(said, task).items()}))
+        own = {member: {t: logits[held] for t, logits in by_task.items()} for member, by_task in said.items()}
+        for task, logits in stacked(own, layers).items():
+            found[task][held] = logits
     return found
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from mm_keras.errors import DataError
+from mm_keras.evaluation.evaluate import HEADLINE
 from mm_keras.evaluation.metrics import with_intervals
 from mm_keras.training.learn import targets_and_weights
 
@@ -20,6 +21,7 @@ class Judge:
 
     Attributes:
         targets, weights: `{task: array}`, as a loss takes them; a task without labels in these rows is left out.
+        measures: `{task: "accuracy" or "mae"}`.
 
     Raises:
         DataError: When no row has a label.
@@ -31,6 +33,7 @@ class Judge:
         if not self.tasks:
             raise DataError("no validation row has a label, so nothing can choose among the kinds of ensemble.")
         self.targets, self.weights = ({n: part[n] for n in self.tasks} for part in (targets, weights))
+        self.measures = {n: HEADLINE[recipe.tasks[n].kind] for n in self.tasks}
         self._shares = {n: recipe.tasks[n].weight for n in self.tasks}
         self._groups = rows.groups
 
@@ -60,7 +63,8 @@ class Judge:
             seed: Of the bootstrap.
 
         Returns:
-            `{(kind, what): {"value", "low", "high"}}`; `what` is `"score"`, `"gain"` over `single`, or a task.
+            `{(kind, what): {"value", "low", "high"}}`; `what` is `"score"`, `"gain"` over `single`, or of a task
+            `"<task> accuracy"` or `"<task> mae"`, in the task's unit.
         """
         gains = {kind: self.gains(own) for kind, own in logits.items()}
         owner = np.arange(len(next(iter(self.weights.values()))))
@@ -78,10 +82,19 @@ class Judge:
             totals = {n: np.maximum(weights @ count, 1e-9) for n, count in counts.items()}
             means = {key: weights @ own / totals[key[1]] for key, own in sums.items()}
             scores = {kind: self._mean({n: means[kind, n] for n in self.tasks}) for kind in gains}
-            found = means | {(kind, "score"): own for kind, own in scores.items()}
+            found = {(kind, self._title(n)): self._measured(n, own) for (kind, n), own in means.items()}
+            found |= {(kind, "score"): own for kind, own in scores.items()}
             return found | {(kind, "gain"): own - scores[single] for kind, own in scores.items()}
 
         return with_intervals(values, int(owner.max()) + 1, seed)
+
+    def _title(self, name):
+        return f"{name} {self.measures[name]}"
+
+    def _measured(self, name, gain):
+        """Returns the accuracy, or from 1 less the error in deviations back to the error."""
+        task = self.tasks[name]
+        return gain if task.is_categorical else task.state["deviation"] * (1.0 - gain)
 
     def _mean(self, by_task):
         return sum(self._shares[n] * own for n, own in by_task.items()) / sum(self._shares.values())
