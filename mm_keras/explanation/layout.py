@@ -139,10 +139,14 @@ class Layout:
         )
 
     def _twins(self, path):
-        inner = path.partition("/")[2]
-        first, models = self.places[path][0], [p for p in self.places if inner and p.partition("/")[2] == inner]
-        same = [p for p in models if type(self.places[p][0].operation) is type(first.operation)]
-        return tuple(p for p in same if self._origins[self.places[p][0]] == self._origins[first]) or (path,)
+        """Returns the first layer of this kind, on this input, of each outermost model; names in them may differ."""
+        first, found = self.places[path][0], {path.partition("/")[0]: path}
+        for other, (value, *_) in self.places.items():
+            outer, _, inner = other.partition("/")
+            is_like = value.path == other and type(value.operation) is type(first.operation)
+            if inner and "/" in path and is_like and self._origins[value] == self._origins[first]:
+                found.setdefault(outer, other)
+        return tuple(found.values())
 
     def _find_origins(self):
         """Returns `{Value: names of the inputs it moves with}`: what jumps moves with none."""

@@ -9,6 +9,7 @@ import pytest
 from conftest import build_run, five_input_examples, five_input_recipe
 
 import mm_keras as mm
+from mm_keras.explanation.quality.randomised import randomised
 from mm_keras.exporting.served.saved_model import float32_model, joined_model
 from mm_keras.model import build_model, join_models
 
@@ -89,6 +90,23 @@ def test_what_the_inputs_did_adds_up(mean, task):
     assert total == pytest.approx(found.value - found.start_value, rel=0.01, abs=1e-3)
     # Every member reads the text by vectors of its own, and all of them move.
     assert np.abs(found.maps["title"]).sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("stage", "changed", "kept"),
+    [("heads", "category_logits", "fusion"), ("heads and fusion", "fusion", "title_encoder")],
+)
+def test_the_heads_of_members_are_drawn_anew_apart(mean, stage, changed, kept):
+    run, _, _ = mean
+    drawn = randomised(run.model, stage)
+
+    def is_same(number, name):
+        members = [model.get_layer(f"member_{number}").get_layer(name) for model in (run.model, drawn)]
+        return all(np.array_equal(a, b) for a, b in zip(*(m.get_weights() for m in members), strict=True))
+
+    for number in (1, 2):
+        assert is_same(number, kept)
+        assert not is_same(number, changed)
 
 
 def test_stacking_and_a_mean_of_decisions_are_stored_too(tmp_path):
