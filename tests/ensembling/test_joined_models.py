@@ -9,7 +9,9 @@ import pytest
 from conftest import build_run, five_input_examples, five_input_recipe
 
 import mm_keras as mm
+from mm_keras.explanation.methods import METHODS
 from mm_keras.explanation.quality.randomised import randomised
+from mm_keras.explanation.subjects import run_engine
 from mm_keras.exporting.served.saved_model import float32_model, joined_model
 from mm_keras.model import build_model, join_models
 
@@ -81,15 +83,27 @@ def test_it_has_the_stations_of_any_model(mean, tmp_path):
     np.testing.assert_array_equal(joined_model(run, run.model)(tensors)["embedding"], whole["fusion"])
 
 
-@pytest.mark.parametrize("task", ["category", "rating"])
-def test_what_the_inputs_did_adds_up(mean, task):
+def test_what_the_inputs_did_adds_up(mean):
     run, _, _ = mean
-    found = mm.explain(run, examples(1, seed=8)[0], task=task, steps=64)
+    found = mm.explain(run, examples(1, seed=8)[0], task="category", steps=64)
     assert sum(found.scores.values()) == pytest.approx(found.value - found.base_value, abs=1e-5)
     total = sum(float(np.sum(m)) for m in found.maps.values())
     assert total == pytest.approx(found.value - found.start_value, rel=0.01, abs=1e-3)
-    # Every member reads the text by vectors of its own, and all of them move.
-    assert np.abs(found.maps["title"]).sum() > 0
+
+
+def test_the_gradients_of_a_mean_are_the_mean_of_gradients(mean):
+    """Integrated gradients are linear; a text enters every member by vectors of its own."""
+    run, models, _ = mean
+    tensors, _ = run.encode(examples(3, seed=8))
+    found = []
+    for model in (run.model, *models):
+        engine = run_engine(run, model)
+        column = np.full(3, engine.columns["rating"].start, np.int32)
+        maps, _ = METHODS["integrated_gradients"](engine, tensors, column, 8)
+        found.append({n: values.sum(axis=-1) for n, values in maps.items()})
+    for name in tensors:
+        assert np.abs(found[0][name]).max() > 0
+        np.testing.assert_allclose(found[0][name], (found[1][name] + found[2][name]) / 2, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize(
