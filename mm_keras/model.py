@@ -7,6 +7,8 @@ import keras
 from mm_keras.encoders import build_encoder, build_encoder_parts
 from mm_keras.encoders.missing import MaskAbsent, MissingEmbedding, ModalityDropout, Presence
 from mm_keras.fusion import build_fusion, fusion_level
+from mm_keras.fusion.members import Beside
+from mm_keras.registry import FUSIONS, resolve
 from mm_keras.tasks.temperature import Temperature
 
 
@@ -80,6 +82,45 @@ def _encode_together(recipe, tensors, inputs, kept, fusion, options):
         for n, changed in fusion.exchange(depth, features, masks, kept).items():
             states[n] = {**states[n], "features": changed}
     return {n: parts[n].pop()(states[n]) for n in inputs}
+
+
+def build_joined(recipe, tensors, tasks, count, kind, **options):
+    """Builds several networks of one recipe and joins them; see `join_models`, and `build_model` for the arguments."""
+    return join_models(recipe, [build_model(recipe, tensors, tasks, **options) for _ in range(count)], tasks, kind)
+
+
+def join_models(recipe, models, tasks, kind):
+    """Returns one network that asks several of the same recipe and joins their answers.
+
+    Args:
+        recipe: Their `Recipe`.
+        models: As `build_model` returns them.
+        tasks: `{task: task object}`, adapted.
+        kind: Of the fusions of decisions, which here joins the models' decisions: `"decision_mean"`, say.
+
+    Returns:
+        A `keras.Model` as of `build_model`. The models are nested as `member_1`, `member_2` and so on, in layers of
+        these names; `<task>_logits` joins what they say before the last layer; `<input>_missing` and `fusion`, of a
+        fusion that has one, hold their embeddings side by side.
+    """
+    inputs = {n: keras.Input(t.shape[1:], dtype=t.dtype, name=n) for n, t in models[0].input.items()}
+    stations = [f"{n}_missing" for n in inputs]
+    stations += [] if fusion_level(recipe.fusion) == "decisions" else ["fusion"]
+    said, embeddings = {t: {} for t in tasks}, {s: [] for s in stations}
+    for number, model in enumerate(models, 1):
+        # What the last layer takes, whatever stands between the head and it.
+        outputs = {t: model.get_layer(t).input for t in tasks} | {s: model.get_layer(s).output for s in stations}
+        member = keras.Model(model.input, outputs, name=f"member_{number}")
+        found = member(inputs)
+        for t in tasks:
+            said[t][member.name] = found[t]
+        for s in stations:
+            embeddings[s].append(found[s])
+    beside = {s: keras.layers.Concatenate(name=s)(values) for s, values in embeddings.items()}
+    said = Beside(name="members")(said, beside)
+    join = resolve(FUSIONS[kind])
+    logits = {t: join(task.is_categorical, name=f"{t}_logits")(said[t]) for t, task in tasks.items()}
+    return _model(inputs, logits, tasks)
 
 
 def encoder_parts(model, name):

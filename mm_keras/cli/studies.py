@@ -41,6 +41,22 @@ def compare(
 
 
 @app.command(rich_help_panel="Models")
+def ensemble(
+    recipe: RecipeFile,
+    manifest: ManifestFile,
+    out: Annotated[Path, typer.Option(help="The run folder to make.")],
+    members: Annotated[int, typer.Option(help="How many networks, each trained on all folds but one.")] = 5,
+    kind: Annotated[str, typer.Option(help="What the run shall be: best, member, soup, mean or stacking.")] = "best",
+):
+    """Train several networks of a recipe and make the best one model of them."""
+    found = package().ensemble(recipe, manifest, out, members=members, kind=kind)
+    print_frame(found.table().reset_index(), f"{found.rows['validation']} validation rows, 95 % intervals")
+    for line in found.sentences:
+        console.print(escape(line))
+    console.print(f"run          {escape(str(out))}")
+
+
+@app.command(rich_help_panel="Models")
 def robustness(
     run: RunFolder,
     manifest: Annotated[Path | None, typer.Argument(help="Rows to score. Defaults to the run's test rows.")] = None,

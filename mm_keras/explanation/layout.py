@@ -29,6 +29,8 @@ class Layout:
         inputs: `{input: Value}`.
         outputs: `{output: Value}`.
         entries: `{input: path or None}`: the layer whose output stands for the input, `None` the input itself.
+        twins: `{path: paths}` of these layers: the same layer in each of several models nested side by side, whose
+            outputs together, along the last axis, stand for the input; elsewhere the path alone.
         closed: Names of inputs that have no entry; none here.
         steps: `{path: layer}` of what jumps.
         places: `{path: [Value]}` of every layer.
@@ -52,11 +54,18 @@ class Layout:
         first = {p: v[0].operation for p, v in self.places.items() if v and v[0].path == p}
         self.steps = {p: op for p, op in first.items() if isinstance(op, (*STEPS, layers.Masking))}
         self.entries = {n: None if is_float(v.dtype) else self._entry(n) for n, v in self.inputs.items()}
+        self.twins = {path: self._twins(path) for path in self.entries.values() if path}
 
     def entry_shape(self, name):
         """Returns the shape of an input where it enters, without the batch."""
         path = self.entries[name]
-        return (self.places[path][0] if path else self.inputs[name]).shape[1:]
+        if not path:
+            return self.inputs[name].shape[1:]
+        return (*self.places[path][0].shape[1:-1], sum(self.entry_sizes(path)))
+
+    def entry_sizes(self, path):
+        """Returns the length of the last axis of each of a path's `twins`."""
+        return [self.places[p][0].shape[-1] for p in self.twins[path]]
 
     def neighbours(self, name):
         """Returns how many neighbours are listed of each place of an entity; 0 where none are."""
@@ -120,7 +129,7 @@ class Layout:
 
     def _is_of(self, value, name):
         is_of = value in self._live and self._origins[value] == {name} and is_float(value.dtype)
-        return is_of and value.path != self.entries[name] and self._is_learned(value)
+        return is_of and value.path not in self.twins.get(self.entries[name], ()) and self._is_learned(value)
 
     @staticmethod
     def _is_learned(value):
@@ -128,6 +137,16 @@ class Layout:
         return any(
             getattr(v.operation, "weights", None) and not isinstance(v.operation, ENTRIES) for v in _ancestors([value])
         )
+
+    def _twins(self, path):
+        """Returns the first layer of this kind, on this input, of each outermost model; names in them may differ."""
+        first, found = self.places[path][0], {path.partition("/")[0]: path}
+        for other, (value, *_) in self.places.items():
+            outer, _, inner = other.partition("/")
+            is_like = value.path == other and type(value.operation) is type(first.operation)
+            if inner and "/" in path and is_like and self._origins[value] == self._origins[first]:
+                found.setdefault(outer, other)
+        return tuple(found.values())
 
     def _find_origins(self):
         """Returns `{Value: names of the inputs it moves with}`: what jumps moves with none."""
@@ -174,7 +193,7 @@ class ClosedLayout:
     """
 
     def __init__(self, model, inputs, pack):
-        self._model, self._pack, self.steps, self.places = model, pack, {}, {}
+        self._model, self._pack, self.steps, self.places, self.twins = model, pack, {}, {}, {}
         self.inputs = {n: keras.KerasTensor((None, *v.shape[1:]), str(v.dtype), name=n) for n, v in inputs.items()}
         self.entries = {n: None for n, v in self.inputs.items() if is_float(v.dtype)}
         self.closed = tuple(n for n in self.inputs if n not in self.entries)

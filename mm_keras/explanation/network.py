@@ -56,7 +56,8 @@ class Network:
     def observed(self, tensors):
         """As `observe`, of tensors; called while a graph is traced."""
         scores, outputs, taps = self.run(tensors, {})
-        entries = {n: tf.cast(taps[path] if path else tensors[n], tf.float32) for n, path in self.entries.items()}
+        entries = {n: self._joined(taps, path) if path else tensors[n] for n, path in self.entries.items()}
+        entries = {n: tf.cast(v, tf.float32) for n, v in entries.items()}
         held = {p: tensors[p] for p in self._held if p in tensors}
         for path, layer in self._layout.steps.items():
             held[path] = mask_of(taps[path]) if isinstance(layer, layers.Masking) else taps[path]
@@ -77,7 +78,9 @@ class Network:
         for path, layer in self._layout.steps.items():
             is_mask = isinstance(layer, layers.Masking)
             replace[path] = _masking(held[path]) if is_mask else held[path]
-        replace |= {path: entries[n] for n, path in self.entries.items() if path} | (inside or {})
+        for name, path in self.entries.items():
+            replace |= self._parted(entries[name], path) if path else {}
+        replace |= inside or {}
         fed = {n: held[n] if n in held else tf.cast(entries[n], v.dtype) for n, v in self._layout.inputs.items()}
         scores = self.run(fed, replace)[0]
         values = tf.gather(scores, column, axis=1, batch_dims=1)
@@ -90,6 +93,15 @@ class Network:
         is_rival = (own > 0) & (chances == own) & (tf.range(len(self._chances)) != column[:, None])
         rivals = tf.reduce_logsumexp(tf.where(is_rival, scores, tf.float32.min), axis=1)
         return values, tf.where(tf.reduce_any(is_rival, axis=1), values - rivals, values)
+
+    def _joined(self, taps, path):
+        parts = [taps[p] for p in self._layout.twins[path]]
+        return tf.concat(parts, axis=-1) if len(parts) > 1 else parts[0]
+
+    def _parted(self, entry, path):
+        """Returns `{path: tensor}`: what each of the twins of an entry gives."""
+        paths, sizes = self._layout.twins[path], self._layout.entry_sizes(path)
+        return dict(zip(paths, tf.split(entry, sizes, axis=-1) if len(paths) > 1 else [entry], strict=True))
 
     def slopes(self, places, entries, held, column):
         """Returns `({input: gradient}, {input: (feature map, gradient)})`, tensors; called while a graph is traced.

@@ -69,7 +69,7 @@ class DecisionStacking(DecisionMean):
 
         Args:
             logits: `{input: (rows, classes)}`, NumPy, as `call` takes them.
-            present: `{input: (rows, 1)}`.
+            present: `{input: (rows, 1)}`; `None` where none can be absent, and then no subsets are fitted.
             targets: Float `(rows, classes)`, one-hot, or `(rows, 1)` values.
             weights: `(rows,)`, how much each row counts; 0 without a label.
 
@@ -77,7 +77,9 @@ class DecisionStacking(DecisionMean):
             How many rows it was fitted on: those that have a weight and any input.
         """
         said = np.stack([np.asarray(logits[name], np.float64) for name in self.names], axis=1)
-        here = np.concatenate([np.asarray(present[name], np.float64) for name in self.names], axis=1)
+        here = np.ones(said.shape[:2])
+        if present is not None:
+            here = np.concatenate([np.asarray(present[name], np.float64) for name in self.names], axis=1)
         used = (np.asarray(weights) > 0) & here.any(1)
         if not used.any():
             return 0
@@ -86,7 +88,7 @@ class DecisionStacking(DecisionMean):
         if self.probabilities:
             top = said.max(-1, keepdims=True)
             said = said - top - np.log(np.exp(said - top).sum(-1, keepdims=True))
-        rows, here, shares = _subsets(here)
+        rows, here, shares = (np.arange(len(here)), here, 1.0) if present is None else _subsets(here)
         features = np.concatenate([said[rows] * here[..., None], here[..., None]], axis=-1).reshape(len(rows), -1)
         features = np.concatenate([features, np.ones((len(rows), 1))], axis=1)  # the last is the bias's
         centre = np.vstack([self._pool_kernel(), np.zeros((1, self.count))])

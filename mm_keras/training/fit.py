@@ -50,8 +50,8 @@ def fit(recipe, data, out, *, verbose=True, callbacks=()):
     """
     recipe, out = load_recipe(recipe), Path(out)
     say = print if verbose else (lambda *_: None)
-    _check_folder(out)
-    data = _check_data(recipe, data)
+    check_folder(out)
+    data = check_data(recipe, data)
     say(repr(data))
     if len(data.quarantine):
         say(f"{data.quarantine['row'].nunique()} bad rows are left out; see {out / 'quarantine.csv'}")
@@ -72,16 +72,13 @@ def fit(recipe, data, out, *, verbose=True, callbacks=()):
     trainer.fit_fusions(data.validation, say)
     calibration = trainer.calibrate(data.validation, say)
 
-    before, data = len(data.rows), data.recheck(recipe, max_bad=1.0)
-    if len(data.rows) < before:
-        say(f"{before - len(data.rows)} rows lost a file during training; see {out / 'quarantine.csv'}")
-        data.quarantine.to_csv(out / "quarantine.csv", index=False)
-    seconds = _save(out, data, trainer, history, calibration, began)
+    data = without_lost(recipe, data, out, say)
+    seconds = save_trained(out, data, trainer, history, began, {"calibration": calibration})
     say(f"trained {len(history)} epochs in {seconds:.0f} s; best epoch {trainer.best_epoch + 1}; run {out}")
     return load_run(out)
 
 
-def _check_folder(out):
+def check_folder(out):
     """Raises when a run cannot be written there."""
     if (out / "run.json").exists():
         raise DataError(f"{out}: already holds a run. Choose another folder, or delete this one.")
@@ -89,7 +86,7 @@ def _check_folder(out):
         raise DataError(f"{out}: is a file. Choose a folder.")
 
 
-def _check_data(recipe, data):
+def check_data(recipe, data):
     """Returns the data without rows whose files have gone bad; raises when it was loaded for another recipe."""
     data.require(recipe)
     data = data.narrow(recipe).recheck(recipe)
@@ -100,14 +97,23 @@ def _check_data(recipe, data):
     return data
 
 
-def _save(out, data, trainer, history, calibration, began):
-    """Writes the run; returns how many seconds the training took."""
+def without_lost(recipe, data, out, say):
+    """Returns the data without rows whose files have gone bad in training, and writes `quarantine.csv`."""
+    before, data = len(data.rows), data.recheck(recipe, max_bad=1.0)
+    if len(data.rows) < before:
+        say(f"{before - len(data.rows)} rows lost a file during training; see {out / 'quarantine.csv'}")
+    data.quarantine.to_csv(out / "quarantine.csv", index=False)
+    return data
+
+
+def save_trained(out, data, trainer, history, began, more=None):
+    """Writes the run, `more` in its `run.json` too; returns how many seconds the training took."""
     save_assets(out, trainer.recipe, trainer.preprocessors, trainer.tasks)
     save_rows(out, trainer.recipe, data)
     save_examples(out, trainer.preprocessors, data)
     trainer.model.save(out / "model.keras")
     history.to_csv(out / "history.csv", index=False)
-    info = _describe(data, trainer, history, time.time() - began) | {"calibration": calibration}
+    info = _describe(data, trainer, history, time.time() - began) | (more or {})
     # Last, so that a folder with this file is a whole run.
     (out / "run.json").write_text(json.dumps(info, indent=1), encoding="utf-8")
     return info["seconds"]

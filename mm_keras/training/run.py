@@ -59,6 +59,20 @@ class Run:
             lambda tensors: self.model(tensors, training=False), input_signature=[specs], autograph=False
         )
 
+    def rebuild(self, **options):
+        """Returns the run's network with new weights, of the dtype policy that holds now.
+
+        Args:
+            options: For the encoders; see `build_encoder`.
+        """
+        from mm_keras.model import build_joined, build_model
+
+        joined = self.info.get("ensemble", {}).get("join")
+        if joined is None:
+            return build_model(self.recipe, self.tensors, self.tasks, **options)
+        count = self.info["ensemble"]["nested"]
+        return build_joined(self.recipe, self.tensors, self.tasks, count, joined, **options)
+
     def load(self, source, **options):
         """Returns the `Data` of another manifest, read as the run's own was: the same classes and vectors.
 
@@ -184,7 +198,9 @@ def load_run(source):
     # Layers must be registered before Keras reads their names; the registry imports its entries only when resolved.
     from mm_keras.model import with_temperatures
 
-    for entry in (*(ENCODERS[s.kind][s.encoder_kind] for s in recipe.inputs.values()), FUSIONS[recipe.fusion.kind]):
+    fusions = {recipe.fusion.kind, info.get("ensemble", {}).get("join") or recipe.fusion.kind}
+    encoders = (ENCODERS[s.kind][s.encoder_kind] for s in recipe.inputs.values())
+    for entry in (*encoders, *(FUSIONS[kind] for kind in fusions)):
         resolve(entry)
 
     try:

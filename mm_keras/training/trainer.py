@@ -33,7 +33,7 @@ class Trainer:
 
     def __init__(self, recipe, preprocessors, tasks):
         self.recipe, self.preprocessors, self.tasks = recipe, preprocessors, tasks
-        self.best_epoch, self._held_out = None, {}
+        self.best_epoch, self.held_out = None, {}
         policy = keras.config.dtype_policy()
         keras.config.set_dtype_policy(recipe.training.precision)
         try:
@@ -109,7 +109,7 @@ class Trainer:
             return
         counts = {}
         if len(rows):
-            counts, self._held_out = fit_fusions(self.model, self.recipe.inputs, fusions, self.dataset(rows))
+            counts, self.held_out = fit_fusions(self.model, self.recipe.inputs, fusions, self.dataset(rows))
         for task in fusions:
             count = counts.get(task, 0)
             done = f"is fitted on {count} rows" if count else "stays a plain pool, for there are no labelled rows"
@@ -128,7 +128,7 @@ class Trainer:
         if not self.recipe.training.calibrate:
             return {}
         answers = answers_of(self.model, self.preprocessors, self.tasks, rows)
-        for name, logits in self._held_out.items():
+        for name, logits in self.held_out.items():
             # The fusion knows these rows; it must not be believed on them.
             values = logits if self.tasks[name].is_categorical else self.model.get_layer(name)(logits).numpy()[:, 0]
             answers[name] = values, answers[name][1]

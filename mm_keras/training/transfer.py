@@ -193,6 +193,10 @@ def _load(name, spec, parts):
     if folder is not None:
         _assets(name, folder)
         run = load_run(folder)
+        if (count := run.info.get("ensemble", {}).get("nested", 1)) > 1:
+            raise RecipeError(
+                f"{place}: {folder} holds {count} networks; take an ensemble of the kind 'soup', or a run."
+            )
         other = encoder_parts(run.model, source_input(name, spec, run.recipe.inputs))
         _copy(place, source, other, parts)
         return

@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from mm_keras.explanation.graph import is_functional
+
 # What is drawn anew, growing: a map that stays the same when all of it is does not explain the model.
 STAGES = ("heads", "heads and fusion", "all")
 
@@ -22,12 +24,21 @@ def randomised(model, stage, seed=0):
     """
     keras.utils.set_random_seed(seed)
     copy = keras.models.clone_model(model)
-    for own, new in zip(model.layers, copy.layers, strict=True):
+    for own, new in _pairs(model, copy):
         for weight, drawn in zip(own.weights, new.weights, strict=True):
             is_table = not weight.trainable and "moving" not in weight.path and not np.any(drawn.numpy())
             if is_table or not _is_drawn(own.name, stage):
                 drawn.assign(weight)
     return copy
+
+
+def _pairs(model, copy):
+    """Yields the layers of both side by side; those of the members of an ensemble, which are nested, one by one."""
+    for own, new in zip(model.layers, copy.layers, strict=True):
+        if own.name.startswith("member_") and is_functional(own):
+            yield from _pairs(own, new)
+        else:
+            yield own, new
 
 
 def _is_drawn(name, stage):

@@ -9,7 +9,6 @@ from mm_keras.exporting.quiet import quiet
 from mm_keras.exporting.served.canonical import make_canonical
 from mm_keras.exporting.served.explained import explained_outputs
 from mm_keras.fusion import fusion_level
-from mm_keras.model import build_model
 from mm_keras.preprocessing.raw import error_text, preprocess, raw_specs
 
 
@@ -23,7 +22,7 @@ def float32_model(run, **options):
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
     try:
-        model = build_model(run.recipe, run.tensors, run.tasks, **options)
+        model = run.rebuild(**options)
     finally:
         keras.config.set_dtype_policy(before)
     model.set_weights(run.model.get_weights())

@@ -1,0 +1,1 @@
+"""Several networks of one recipe, trained on different rows, made into one model."""
