@@ -3,7 +3,7 @@
 import numpy as np
 
 from mm_keras.errors import DataError
-from mm_keras.evaluation.evaluate import HEADLINE
+from mm_keras.evaluation.evaluate import HEADLINES
 from mm_keras.evaluation.metrics import with_intervals
 from mm_keras.training.learn import targets_and_weights
 
@@ -33,7 +33,7 @@ class Judge:
         if not self.tasks:
             raise DataError("no validation row has a label, so nothing can choose among the kinds of ensemble.")
         self.targets, self.weights = ({n: part[n] for n in self.tasks} for part in (targets, weights))
-        self.measures = {n: HEADLINE[recipe.tasks[n].kind] for n in self.tasks}
+        self.measures = {n: HEADLINES[recipe.tasks[n].kind][0] for n in self.tasks}
         self._shares = {n: recipe.tasks[n].weight for n in self.tasks}
         self._groups = rows.groups
 
