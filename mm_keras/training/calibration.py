@@ -21,8 +21,8 @@ LEAST_ROWS = 10
 COLDEST, HOTTEST = 0.01, 100.0
 # Batches; tracing the network takes as long as some of them.
 WORTH_COMPILING = 10
-# Chance that a threshold promises too much.
-RISK = 0.05
+# Chance that a threshold promises too much, and how many are tried: answers to 100 %, 95 %.. of the rows.
+RISK, COVERAGES = 0.05, 20
 
 
 def fit_temperature(logits, labels, smoothing=1.0):
@@ -95,24 +95,21 @@ def fit_threshold(confidence, right, accuracy, risk=RISK):
         The threshold, just below one of `confidence`; `None` when none can promise it.
 
     Reference:
-        Geifman and El-Yaniv 2017, arXiv:1705.08500, algorithm 1 (SGR): a binary search over the rows by confidence,
-        each time with the exact binomial bound of the error.
+        Geifman and El-Yaniv 2017, arXiv:1705.08500, section 3 (the exact binomial bound of the error of the answers
+        given). Differs: twenty coverages are tried, each with a twentieth of the risk; their binary search gives up
+        when half of the rows are too few to show what all would.
     """
     confidence, right = np.asarray(confidence, np.float64), np.asarray(right, bool)
-    ascending, found = np.sort(confidence), None
-    first, last = -1, len(ascending) - 1  # what is sought lies after the first
-    steps = math.ceil(math.log2(len(ascending) + 1))
-    for _ in range(steps):
-        middle = math.ceil((first + last) / 2)
-        answered = right[confidence >= ascending[middle]]
+    ascending = np.sort(confidence)
+    for turn in range(COVERAGES):
+        lowest = ascending[turn * len(ascending) // COVERAGES]
+        answered = right[confidence >= lowest]
         count, wrong = len(answered), int((~answered).sum())
-        bound = beta.ppf(1.0 - risk / steps, wrong + 1, count - wrong) if wrong < count else 1.0
+        bound = beta.ppf(1.0 - risk / COVERAGES, wrong + 1, count - wrong) if wrong < count else 1.0
         if bound <= 1.0 - accuracy:
             # Below the row's own, which is rounded otherwise elsewhere.
-            found, last = float(max(ascending[middle] - 1e-6, 0.0)), middle
-        else:
-            first = middle
-    return found
+            return float(max(lowest - 1e-6, 0.0))
+    return None
 
 
 def inner_edges(confidence, adaptive=False):
