@@ -153,7 +153,7 @@ def step_of(network, x, y, weights):
         losses = {h: loss(y[h], logits[h], weights[h]) for h, loss in network.plan.losses.items()}
         fusion, alone = network._objectives(losses)
         total = tf.add_n([fusion, *alone.values()])
-    return Step(tape, total, fusion, alone, losses, logits, y, weights, present)
+    return Step(tape, total, fusion, alone, losses, losses, logits, y, weights, present)
 
 
 def test_gradnorm_steps_down_the_distance_to_its_target():
