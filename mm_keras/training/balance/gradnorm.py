@@ -52,8 +52,8 @@ class GradNorm(PlainTasks):
         self.weights.assign(next_weights(self.weights, self.losses, norms, self.alpha, self.rate))
 
     def _norm(self, step, task):
-        """Returns the norm of the gradient of a task's scaled loss in the shared weights."""
-        found = step.tape.gradient(step.losses[self.heads[task]], self.plan.shared)
+        """Returns the norm of a task's gradient in the shared weights; the optimizer's scale cancels out later."""
+        found = step.tape.gradient(step.scaled[self.heads[task]], self.plan.shared)
         squares = [tf.reduce_sum(dense(g) ** 2) for g in found if g is not None]
         return self.plan.scales[task] * tf.sqrt(tf.add_n(squares))
 

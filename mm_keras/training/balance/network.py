@@ -33,9 +33,10 @@ class BalancedNetwork(keras.Model):
             fusion, alone = self._objectives(losses)
             total = tf.add_n([fusion, *alone.values()])
             scale = self.optimizer.scale_loss
-            scaled = scale(total), scale(fusion), {n: scale(loss) for n, loss in alone.items()}
+            objectives = scale(total), scale(fusion), {n: scale(loss) for n, loss in alone.items()}
+            scaled = {h: scale(loss) for h, loss in losses.items()}
         self._loss_tracker.update_state(total, sample_weight=tf.shape(next(iter(logits.values())))[0])
-        step = Step(tape, *scaled, losses, logits, y, weights, present)
+        step = Step(tape, *objectives, losses, scaled, logits, y, weights, present)
         gradients = self.inputs_balance.gradients(step)
         self.tasks_balance.update(step)
         self.optimizer.apply_gradients(zip(gradients, self.plan.variables, strict=True))
@@ -58,7 +59,7 @@ class BalancedNetwork(keras.Model):
         """Returns the factor on the step of each trainable variable, or `None`; see `RatedAdamW.share_steps`."""
         steps = self.inputs_balance.steps()
         own = {id(w): steps[n] for n, variables in self.plan.encoders.items() if n in steps for w in variables}
-        return [own.get(id(w)) for w in self.plan.variables]
+        return [own.get(id(w)) for w in self.trainable_variables]
 
     def columns(self):
         """Returns what the balances put in the history at the end of an epoch."""

@@ -47,6 +47,7 @@ class Step:
         fusion: The loss of all tasks' heads of the fusion, scaled in the same way.
         alone: `{input: the loss of all tasks' own heads of that input}`, scaled too.
         losses: `{head: loss}`, neither weighed nor scaled.
+        scaled: The same, scaled: in 16 bits, gradients of what is not scaled vanish.
         logits, targets, weights: `{head: (batch, ...)}`; weights `(batch,)`.
         present: `{input: (batch, 1)}`.
     """
@@ -56,6 +57,7 @@ class Step:
     fusion: tf.Tensor
     alone: dict
     losses: dict
+    scaled: dict
     logits: dict
     targets: dict
     weights: dict
