@@ -1,15 +1,17 @@
 """The WAVE reader against TensorFlow's and the standard library's, the resampler against sines and SciPy."""
 
+import io
 import struct
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import wav_bytes
+from scipy.io import wavfile
 from scipy.signal import resample_poly
 
 from mm_keras.preprocessing.guard import decode_rows
-from mm_keras.preprocessing.wav import decode_wav, resample
+from mm_keras.preprocessing.wav import decode_wav, encode_wav, resample
 
 RNG = np.random.default_rng(0)
 WAVEFORM = np.round(RNG.uniform(-1, 1, 37) * 2**23) / 2**23  # exact in float32 and in 24 bits
@@ -207,3 +209,14 @@ def test_a_minute_is_right_to_its_end():
 
 def test_equal_rates_change_nothing():
     np.testing.assert_array_equal(resampled(WAVEFORM, 8000, 8000), WAVEFORM.astype(np.float32))
+
+
+def test_an_exact_file_holds_every_float_beyond_full_scale_too():
+    waveform = (3 * RNG.standard_normal(33)).astype(np.float32)
+    contents = encode_wav(waveform, 11_025, exact=True)
+    decoded, rate = decode_wav(contents)
+    np.testing.assert_array_equal(decoded, waveform)
+    assert int(rate) == 11_025
+    rate, samples = wavfile.read(io.BytesIO(contents))
+    assert (rate, samples.dtype) == (11_025, np.float32)
+    np.testing.assert_array_equal(samples, waveform)
