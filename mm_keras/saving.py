@@ -23,6 +23,11 @@ def check_suffix(path, what, forms):
     return path
 
 
+def records(frame):
+    """Returns a DataFrame as `{index: {column: value}}`, ready for JSON, to the last digit; `None` where it is NaN."""
+    return frame.astype(object).where(frame.notna(), None).to_dict(orient="index")
+
+
 def save(path, what, forms, dpi=150):
     """Writes a result; its folder is made if absent.
 

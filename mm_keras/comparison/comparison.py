@@ -17,7 +17,7 @@ from mm_keras.evaluation.evaluate import HEADLINES
 from mm_keras.explanation.targets import find_task
 from mm_keras.pages import result_page
 from mm_keras.recipe import load_recipe
-from mm_keras.saving import save
+from mm_keras.saving import records, save
 
 
 @dataclass(frozen=True, repr=False)
@@ -110,7 +110,7 @@ class Comparison:
     def to_json(self):
         """Returns every number and sentence as JSON."""
         content = {f.name: getattr(self, f.name) for f in fields(self)}
-        content["lines"] = self.lines.astype(object).where(self.lines.notna(), None).to_dict(orient="index")
+        content["lines"] = records(self.lines)
         return json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False)
 
     def save(self, path):

@@ -124,10 +124,11 @@ def _lines(judges, logits, members, stacking, seed):
     model = members[0].trainer.model
     parameters, size = model.count_params(), sum(w.nbytes for w in model.get_weights())
     more = sum(layer.count_params() for layer in (stacking or {}).values())
+    outer = sum(task.is_categorical for task in members[0].trainer.tasks.values())  # a temperature each
     lines = {}
     for kind in logits["validation"]:
         count = len(members) if kind in JOINS else 1
-        extra = more if kind == "stacking" else 0
+        extra = (outer if kind in JOINS else 0) + (more if kind == "stacking" else 0)
         lines[kind] = {"models": count, "parameters": count * parameters + extra, "bytes": count * size + 4 * extra}
     for split, judge in judges.items():
         before = "" if split == "validation" else f"{split}_"

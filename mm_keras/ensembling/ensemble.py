@@ -17,7 +17,7 @@ from mm_keras.errors import DataError
 from mm_keras.extension import check_loads, describe_extensions
 from mm_keras.recipe import load_recipe
 from mm_keras.registry import nearest
-from mm_keras.saving import save
+from mm_keras.saving import records, save
 from mm_keras.training.fit import check_data, check_folder, save_trained, without_lost
 from mm_keras.training.learn import learn
 from mm_keras.training.run import Run, load_run
@@ -106,7 +106,7 @@ class Ensemble:
         """Returns every number and sentence as JSON."""
         content = {n: getattr(self, n) for n in ("kind", "best", "drawn", "rows", "measures", "left_out", "sentences")}
         for name in ("lines", "members"):
-            content[name] = json.loads(getattr(self, name).to_json(orient="index", double_precision=15))
+            content[name] = records(getattr(self, name))
         return json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False)
 
     def save(self, path):

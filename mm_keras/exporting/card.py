@@ -10,7 +10,7 @@ from mm_keras.exporting.checks import format_table
 _METRICS = {"accuracy", "mae", "rmse", "f1", "macro_f1", "r2", "ece", "coverage"}
 
 
-def model_card(run, name, schema, summary, origin):
+def model_card(run, name, schema, summary, origin, metrics=None):
     """Returns the card as Markdown.
 
     Args:
@@ -19,6 +19,7 @@ def model_card(run, name, schema, summary, origin):
         schema: What `build_schema` returned.
         summary: DataFrame of the proof; `None` of a run that was not exported.
         origin: What `provenance` returned.
+        metrics: `Evaluation.metrics`. Defaults to those of the run's `metrics.json`.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -32,7 +33,7 @@ def model_card(run, name, schema, summary, origin):
         name=name,
         recipe=run.recipe,
         schema=schema,
-        scores=_scores(run),
+        scores=_scores(run, metrics),
         parity="" if summary is None else format_table(summary),
         origin=origin,
         parameters=run.model.count_params(),
@@ -47,11 +48,11 @@ def _uncalibrated(run):
     return [t for t, task in run.tasks.items() if task.is_categorical and "after" not in reports.get(t, {})]
 
 
-def _scores(run):
+def _scores(run, metrics):
     """Returns `{task: {metric: {"value", "low", "high"}}}`; empty for a run that was not evaluated."""
     file = Path(run.folder) / "metrics.json"
-    if not file.is_file():
+    if metrics is None and not file.is_file():
         return {}
-    metrics = json.loads(file.read_text(encoding="utf-8"))
+    metrics = metrics or json.loads(file.read_text(encoding="utf-8"))
     found = {t: {m: s for m, s in metrics[t].items() if m in _METRICS} for t in run.tasks if t in metrics}
     return {"rows": metrics["n"], "tasks": found}

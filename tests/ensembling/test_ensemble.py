@@ -35,7 +35,7 @@ def test_every_kind_is_told(mean):
     assert list(lines.index) == ["member", "soup", "mean", "stacking"]
     assert lines["models"].tolist() == [1, 1, 3, 3]
     assert mean.rows == {"validation": 60, "test": 60}
-    assert lines.loc["mean", "parameters"] == 3 * lines.loc["member", "parameters"]
+    assert lines.loc["mean", "parameters"] == 3 * lines.loc["member", "parameters"] + 1  # a temperature
     assert mean.run.model.count_params() == lines.loc["mean", "parameters"]
     assert lines.loc["member", "score"] == pytest.approx(mean.members["validation"].max())
     assert lines.loc["soup", "score"] >= lines.loc["member", "score"]
@@ -128,7 +128,7 @@ def test_refusals_that_depend_on_the_data(distractor, mean, tmp_path):
     with pytest.raises(mm.DataError, match="'stacking' cannot be made: it needs 5 rows of validation, and there are 4"):
         mm.ensemble(recipe, mm.load(few, recipe), tmp_path / "out", kind="stacking", verbose=False)
     encoder = recipe.inputs["colour"].encoder.model_copy(update={"weights": str(mean.run.folder)})
-    inputs = recipe.inputs | {"colour": recipe.inputs["colour"].model_copy(update={"encoder": encoder})}
+    inputs = dict(recipe.inputs) | {"colour": recipe.inputs["colour"].model_copy(update={"encoder": encoder})}
     with pytest.raises(mm.RecipeError, match="holds 3 networks; take an ensemble of the kind 'soup'"):
         mm.fit(recipe.model_copy(update={"inputs": inputs}), mm.load(manifest, recipe), tmp_path / "out", verbose=False)
 

@@ -7,6 +7,7 @@ from mm_keras.evaluation.evaluate import HEADLINES, evaluate, rows_to_score
 from mm_keras.exporting.card import model_card
 from mm_keras.exporting.inspection import version_folder
 from mm_keras.exporting.origin import provenance
+from mm_keras.exporting.papers import PACKAGES
 from mm_keras.exporting.schema import build_schema
 from mm_keras.pages import template
 from mm_keras.reporting.report.sections import SECTIONS, Subject
@@ -84,7 +85,7 @@ def report(run, data=None, *, bundle=None, out=None, examples=3, noise=True, see
         title=run.folder.name, headline=headline, recipe=run.recipe, sections=sections
     )
     made.page.write_text(page, encoding="utf-8")
-    card = model_card(run, run.folder.name, build_schema(run), None, provenance(run))
+    card = model_card(run, run.folder.name, build_schema(run), None, provenance(run, PACKAGES), evaluation.metrics)
     made.card.write_text(card, encoding="utf-8")
     say(f"{made.page}")
     return made
