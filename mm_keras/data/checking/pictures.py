@@ -16,6 +16,8 @@ SAMPLE, NEIGHBOURS = 2000, 8
 # Most false pairs expected in a whole set; and closest that a copy must be, beside the distance of other neighbours.
 MOST_FALSE, NEAREST = 0.05, 0.35
 FLAT = 0.01  # a picture of less contrast says nothing
+# Where more of the pictures have a copy, they may be dense in places, which one dimension of all does not tell.
+COMMON = 0.05
 NOISE = 3e-4  # deviation of a frequency that encoding alone brings
 
 
@@ -97,7 +99,20 @@ def near_pairs(features, seed=0):
     radius = radius[place.reshape(pairs.shape)].min(axis=1)
     # Pairs that chance brings, in the whole set: half of the sum over pictures.
     most = (2 * MOST_FALSE * len(sample) / (NEIGHBOURS * len(own) ** 2)) ** (1 / dimension)
-    return usable[pairs[distance <= min(most, NEAREST) * radius]]
+    ratio = distance / radius / min(most, NEAREST)
+    pairs, ratio = pairs[ratio <= 1], ratio[ratio <= 1]
+    if len(np.unique(pairs)) > COMMON * len(own):
+        pairs = pairs[ratio <= _end_of_tail(ratio)]
+    return usable[pairs]
+
+
+def _end_of_tail(ratio):
+    """Returns the ratio in [0, 1] below which no pair is expected of those that become fewer as a power of the ratio.
+
+    Where half the ratio still has half of the pairs, they are no such tail but copies, and all stay.
+    """
+    power = np.log2(len(ratio) / max((ratio <= 0.5).sum(), 0.5))
+    return 1.0 if power < 1 else (MOST_FALSE / len(ratio)) ** (1 / power)
 
 
 def _dimension(reach):

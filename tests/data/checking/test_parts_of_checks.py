@@ -90,6 +90,16 @@ def test_pictures_of_few_dimensions_are_near_by_nature(dimensions):
     assert _dimension(reach) == pytest.approx(dimensions, rel=0.15)
 
 
+def test_pictures_that_are_dense_in_places_are_near_by_nature():
+    """Half of them in two dimensions, as blurred ones are among digits; a picture for each as a copy is still told."""
+    rng = np.random.default_rng(6)
+    features = smooth_pictures(800, rng)
+    dense = smooth_pictures(800, rng, dimensions=2) * 0.3
+    assert len(near_pairs(np.concatenate([features, dense]))) <= 1
+    copies = features + rng.normal(size=features.shape).astype(np.float32) * 0.02 * features.std(axis=0)
+    assert len(near_pairs(np.concatenate([features, copies]))) >= 780
+
+
 def test_flat_unread_and_few_pictures_are_left_out():
     features = smooth_pictures(40, np.random.default_rng(5))
     features[:5], features[5:10] = np.eye(176)[0], np.nan  # a picture of one grey has its mean alone
