@@ -1,12 +1,12 @@
 """What a check found: plain sentences with the rows they are about, as a table, a page or JSON."""
 
 import dataclasses
-import html
 import json
 from dataclasses import dataclass
 
 import pandas as pd
 
+from mm_keras.pages import result_page
 from mm_keras.saving import save
 
 SEVERITIES = ("warning", "note")
@@ -93,30 +93,26 @@ class DataCheck:
         return "\n".join([f"DataCheck({counts}; {len(self.warnings)} warnings, {notes} notes)", *lines])
 
     def _repr_html_(self):
-        counts = ", ".join(f"{v} {k}" for k, v in self.rows.items())
-        parts = [f"<p>{html.escape(self.name)}: {counts} rows</p>"]
-        with pd.option_context("display.max_colwidth", None):  # pandas cuts sentences at 50 characters
-            table = self.table().to_html(index=False)
-        parts.append(table if self.findings else "<p>Nothing was found.</p>")
-        shares = self.availability.to_html(float_format="{:.3f}".format)
-        parts += ["<h3>Share of the rows that has each input</h3>", shares]
-        if len(self.combinations) > 1:
-            parts += ["<h3>Rows by the inputs they have</h3>", self.combinations.to_html()]
-        for task, table in self.classes.items():
-            parts += [f"<h3>Rows of each class of {html.escape(task)}</h3>", table.to_html()]
-        return "".join(parts)
+        return self._render(page=False)
 
     def to_html(self):
-        """Returns a whole HTML page."""
-        name = html.escape(self.name)
-        style = (
-            ":root{color-scheme:light dark}body{font-family:sans-serif;margin:1.5em;line-height:1.4}"
-            "table{border-collapse:collapse;display:block;overflow-x:auto}"
-            "th,td{border:1px solid #8888;padding:.3em .6em;text-align:left;vertical-align:top}"
+        """Returns a whole HTML page: one string, nothing loaded from elsewhere."""
+        return self._render(page=True)
+
+    def _render(self, page):
+        counts = ", ".join(f"{v} {k}" for k, v in self.rows.items())
+        told = {f: f"{f.check}: {f.line}" + (f" ({f.where})" if f.where else "") for f in self.findings}
+        notes = [said for f, said in told.items() if f not in self.warnings]
+        tables = [("Share of the rows that has each input", self.availability.round(3))]
+        tables += [("Rows by the inputs they have", self.combinations)] if len(self.combinations) > 1 else []
+        tables += [(f"Rows of each class of {task}", table) for task, table in self.classes.items()]
+        return result_page(
+            page,
+            self.name,
+            sentences=[f"{self.name}: {counts} rows", *(notes if told else ["Nothing was found."])],
+            warnings=[told[f] for f in self.warnings],
+            tables=tables,
         )
-        head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{name}</title>'
-        page = f"<head>{head}<style>{style}</style></head><body>{self._repr_html_()}</body>"
-        return f'<!doctype html><html lang="en">{page}</html>'
 
     def to_json(self):
         """Returns everything as JSON; of a finding all ids, sets and files."""
