@@ -9,7 +9,9 @@ import mm_keras as mm
 from mm_keras.training.learn import learn
 from mm_keras.training.trainer import Trainer
 
-SEEDS = range(5)  # sizes and rates of the set were tuned on seeds from 100 on
+# Sizes and rates of the set were tuned on seeds from 100 on. There, of seed 101: plain 0.846, mmpareto 0.994,
+# gradient_blending 0.984.
+SEEDS = range(5)
 WAYS = {
     "plain": {},
     "auxiliary": {"auxiliary": 1.0},

@@ -32,6 +32,8 @@ class GradientModulation(PlainInputs):
         Peng et al. 2022, arXiv:2203.15332, equations 8 to 10 and section 3.4. Differs: an input's score is that of a
         head of its own, for any fusion, not of its part of one linear layer; more than two inputs; the weight is on the
         step, which for SGD is the same, since Adam would divide a factor on the gradient out; the noise is slowed too.
+        With AdamW and these defaults it gained nothing on the planted competition (seed 101): 0.846, as the plain sum;
+        MMPareto 0.994.
     """
 
     def __init__(self, plan, alpha, noise, seed=0):
