@@ -40,7 +40,7 @@ _NAMES = {
     "extract_features": "evaluation.extract",
     "predict": "evaluation.predict",
     "compare": "comparison.comparison",
-    "robustness": "robustness.robustness",
+    "robustness": "corrupting.robustness",
     "explain": "explanation.explain",
     "Gallery": "explanation.gallery",
     "gallery": "explanation.gallery",

@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 
 import pandas as pd
 
-from mm_keras.robustness.answers import CLEAN, GONE
-from mm_keras.robustness.curves import STEPS
+from mm_keras.corrupting.answers import CLEAN, GONE
+from mm_keras.corrupting.curves import STEPS
 from mm_keras.saving import save
 
 SUFFIXES = (".png", ".json", ".csv", ".html")
@@ -112,19 +112,19 @@ class Robustness:
         return f"Robustness({self.task}, n={self.n})\n{self.table().to_string()}\n{text}"
 
     def _repr_html_(self):
-        from mm_keras.robustness.page import render
+        from mm_keras.corrupting.page import render
 
         return render(self, page=False)
 
     def to_html(self):
         """Returns a whole HTML page with the picture: one string, nothing loaded from elsewhere."""
-        from mm_keras.robustness.page import render
+        from mm_keras.corrupting.page import render
 
         return render(self, page=True)
 
     def plot(self):
         """Returns a `matplotlib.figure.Figure`: a panel an input, a line a corruption."""
-        from mm_keras.robustness.plot import plot_robustness
+        from mm_keras.corrupting.plot import plot_robustness
 
         return plot_robustness(self)
 

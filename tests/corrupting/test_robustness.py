@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 import mm_keras as mm
 import mm_keras.recipe as parts
 from mm_keras.cli import app
+from mm_keras.corrupting.answers import CLEAN, GONE, collect_answers
+from mm_keras.corrupting.corruptions import CORRUPTIONS, corruptions_of
+from mm_keras.corrupting.curves import measure_curves
+from mm_keras.corrupting.robustness import _curve
 from mm_keras.data.rows import Rows
-from mm_keras.robustness.answers import CLEAN, GONE, collect_answers
-from mm_keras.robustness.corruptions import CORRUPTIONS, corruptions_of
-from mm_keras.robustness.curves import measure_curves
-from mm_keras.robustness.robustness import _curve
 
 
 def interval(entry):
