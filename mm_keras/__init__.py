@@ -46,7 +46,7 @@ _NAMES = {
     "extract_features": "evaluation.extract",
     "predict": "evaluation.predict",
     "compare": "comparison.comparison",
-    "robustness": "robustness.robustness",
+    "robustness": "corrupting.robustness",
     "ensemble": "ensembling.ensemble",
     "explain": "explanation.explain",
     "Gallery": "explanation.gallery",

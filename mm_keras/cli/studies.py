@@ -71,7 +71,7 @@ def robustness(
     options = {"inputs": inputs or None, "baseline": baseline, "task": task, "seed": seed}
     mm = package()
     if out is not None:  # a wrong place should not cost the minutes of work before it
-        from mm_keras.robustness.result import SUFFIXES
+        from mm_keras.corrupting.result import SUFFIXES
 
         check_suffix(out, "robustness", SUFFIXES)
     found = mm.robustness(run, manifest, rows, **options)

@@ -6,6 +6,7 @@ import markupsafe
 import numpy as np
 import pandas as pd
 
+from mm_keras.corrupting.robustness import robustness
 from mm_keras.data.checking.availability import availability_tables
 from mm_keras.errors import DataError
 from mm_keras.evaluation.evaluate import HEADLINES, predict_rows
@@ -15,7 +16,6 @@ from mm_keras.exporting.bench import bench
 from mm_keras.exporting.inspection import inspect, parity_lines
 from mm_keras.pages import png
 from mm_keras.reporting.report import figures
-from mm_keras.robustness.robustness import robustness
 
 
 @dataclass(frozen=True)

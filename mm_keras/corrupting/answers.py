@@ -5,9 +5,9 @@ import time
 import numpy as np
 import tensorflow as tf
 
+from mm_keras.corrupting.corruptions import corrupt, corruptions_of, open_value
 from mm_keras.errors import DataError
 from mm_keras.preprocessing.raw import preprocess, raw_batch
-from mm_keras.robustness.corruptions import corrupt, corruptions_of, open_value
 
 BLOCK_ROWS = 32  # in memory at a time, files and pixels and all
 CLEAN, GONE = "clean", "missing"

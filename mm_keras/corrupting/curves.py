@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from mm_keras.corrupting.answers import CLEAN, GONE
 from mm_keras.evaluation.metrics import with_intervals
-from mm_keras.robustness.answers import CLEAN, GONE
 
 STEPS = 5
 

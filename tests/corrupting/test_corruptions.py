@@ -8,12 +8,12 @@ from conftest import five_input_examples, gif_bytes, moving_examples, png_bytes,
 from PIL import Image as Picture
 
 import mm_keras.recipe as parts
+from mm_keras.corrupting import texts
+from mm_keras.corrupting.corruptions import CORRUPTIONS, corrupt, corruptions_of, open_value
 from mm_keras.preprocessing import build_preprocessor
 from mm_keras.preprocessing.raw import preprocess, raw_batch
 from mm_keras.preprocessing.wav import decode_wav
 from mm_keras.registry import PREPROCESSORS
-from mm_keras.robustness import texts
-from mm_keras.robustness.corruptions import CORRUPTIONS, corrupt, corruptions_of, open_value
 
 # What leaves each corruption without effect.
 NOTHING = {

@@ -2,14 +2,14 @@
 
 import numpy as np
 
+from mm_keras.corrupting.answers import CLEAN, GONE, collect_answers
+from mm_keras.corrupting.baseline import check_baseline
+from mm_keras.corrupting.corruptions import corruptions_of
+from mm_keras.corrupting.curves import STEPS, gains_of, measure_curves
+from mm_keras.corrupting.result import Robustness
 from mm_keras.errors import DataError
 from mm_keras.evaluation.evaluate import HEADLINES, rows_to_score
 from mm_keras.explanation.targets import find_task, known
-from mm_keras.robustness.answers import CLEAN, GONE, collect_answers
-from mm_keras.robustness.baseline import check_baseline
-from mm_keras.robustness.corruptions import corruptions_of
-from mm_keras.robustness.curves import STEPS, gains_of, measure_curves
-from mm_keras.robustness.result import Robustness
 from mm_keras.training.run import load_run
 
 
@@ -18,7 +18,7 @@ def robustness(run, data=None, rows=300, *, inputs=None, baseline=None, task=Non
 
     What gets worse is what a user has, pixels, letters, samples and cells, before the model's preprocessing: so does a
     served model meet it. Every kind of input has corruptions of its own, of five severities each
-    (`mm_keras.robustness.corruptions.CORRUPTIONS`). The draws of a row are the same at every severity and for every
+    (`mm_keras.corrupting.corruptions.CORRUPTIONS`). The draws of a row are the same at every severity and for every
     run, whichever other rows are there.
 
     Args:

@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass
 
 import pandas as pd
 
+from mm_keras.corrupting.answers import CLEAN, GONE
+from mm_keras.corrupting.curves import STEPS
 from mm_keras.pages import result_page
-from mm_keras.robustness.answers import CLEAN, GONE
-from mm_keras.robustness.curves import STEPS
 from mm_keras.saving import save
 
 SUFFIXES = (".png", ".json", ".csv", ".html")
@@ -126,7 +126,7 @@ class Robustness:
 
     def plot(self):
         """Returns a `matplotlib.figure.Figure`: a panel an input, a line a corruption."""
-        from mm_keras.robustness.plot import plot_robustness
+        from mm_keras.corrupting.plot import plot_robustness
 
         return plot_robustness(self)
 

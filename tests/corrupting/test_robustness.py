@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 import mm_keras as mm
 import mm_keras.recipe as parts
 from mm_keras.cli import app
+from mm_keras.corrupting.answers import CLEAN, GONE, collect_answers
+from mm_keras.corrupting.corruptions import CORRUPTIONS, corruptions_of
+from mm_keras.corrupting.curves import measure_curves
+from mm_keras.corrupting.robustness import _curve
 from mm_keras.data.rows import Rows
-from mm_keras.robustness.answers import CLEAN, GONE, collect_answers
-from mm_keras.robustness.corruptions import CORRUPTIONS, corruptions_of
-from mm_keras.robustness.curves import measure_curves
-from mm_keras.robustness.robustness import _curve
 
 
 def interval(entry):
@@ -192,9 +192,11 @@ def test_answers_of_a_row_do_not_depend_on_the_others(five_input_run, five_rows)
     every, two = ask(five_rows), ask(five_rows.take([7, 2]))
     assert len(every) == 1 + 5 + 5 * 9
     for key, answers in every.items():
-        np.testing.assert_allclose(two[key], answers[[7, 2]], atol=2e-6)
-    changed = [np.abs(every[key] - every[(CLEAN,)]).max() for key in every if key != (CLEAN,)]
-    assert min(changed) > 1e-5  # each of them changes something
+        np.testing.assert_allclose(two[key], answers[[7, 2]], atol=1e-5)
+    # The mildest step may do nothing: of 20 pixels it blurs a tenth of one. The worst of each changes something.
+    changed = {k: np.abs(answers - every[(CLEAN,)]).max() for k, answers in every.items() if k[-1] in (4, GONE)}
+    assert len(changed) == 5 + 9
+    assert min(changed.values()) > 1e-5, changed
 
 
 def test_the_same_run_as_baseline_has_nothing_over_itself(five_input_run, five_rows):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from mm_keras.robustness import numbers, pictures, sounds, texts
+from mm_keras.corrupting import numbers, pictures, sounds, texts
 
 
 @dataclass(frozen=True)
