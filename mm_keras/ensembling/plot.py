@@ -1,11 +1,13 @@
 """An ensemble as a figure."""
 
+import textwrap
+
 import numpy as np
 from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, which are told apart without red and green; each has a mark of its own too.
 SPLITS = {"": ("#0072B2", "o", "validation rows"), "test_": ("#D55E00", "D", "test rows")}
-MEMBERS = ("#7f7f7f", "|", "each member, validation rows")
+MEMBERS = ("#4d4d4d", "x", "each member, validation rows")
 
 
 def plot_ensemble(found):
@@ -18,8 +20,9 @@ def plot_ensemble(found):
         A `matplotlib.figure.Figure`.
     """
     lines = found.lines.sort_values("score", ascending=False, kind="stable")
-    figure = Figure(figsize=(7.6, 0.5 * len(lines) + 1.7), layout="constrained")
-    figure.suptitle(found.sentences[0], fontsize=10, x=0.01, ha="left", parse_math=False)
+    figure = Figure(figsize=(7.6, 0.5 * len(lines) + 2.0), layout="constrained")
+    title = textwrap.fill(found.sentences[0], 100)
+    figure.suptitle(title, fontsize=10, x=0.01, ha="left", parse_math=False)
     axes, places = figure.subplots(), np.arange(len(lines))
     for shift, (before, (colour, mark, label)) in zip((-0.13, 0.13), SPLITS.items(), strict=True):
         if f"{before}score" in lines:
@@ -28,7 +31,7 @@ def plot_ensemble(found):
             axes.errorbar(own[0], places + shift, xerr=reach, color=colour, fmt=mark, capsize=3, label=label)
     colour, mark, label = MEMBERS
     scores = found.members["validation"]
-    axes.plot(scores, np.full(len(scores), lines.index.get_loc("member")) - 0.13, mark, color=colour, label=label)
+    axes.plot(scores, np.full(len(scores), lines.index.get_loc("member")) - 0.35, mark, color=colour, label=label)
     models = [f"{kind} ({n} network{'s' if n > 1 else ''})" for kind, n in lines["models"].items()]
     axes.set_yticks(places, models, fontsize=9)
     axes.invert_yaxis()
@@ -37,5 +40,5 @@ def plot_ensemble(found):
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.grid(axis="x", color="0.9")
     axes.set_axisbelow(True)
-    axes.legend(fontsize=8, frameon=False, loc="best")
+    figure.legend(fontsize=8, frameon=False, loc="outside lower center", ncols=3)
     return figure

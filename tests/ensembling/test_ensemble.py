@@ -72,7 +72,7 @@ def test_it_is_a_run_like_any_other(mean, distractor, tmp_path):
 def test_results_are_files(mean):
     folder = mean.run.folder
     content = json.loads((folder / "ensemble.json").read_text())
-    assert content["lines"]["mean"]["score"] == mean.lines.loc["mean", "score"]
+    assert content["lines"]["mean"]["score"] == pytest.approx(mean.lines.loc["mean", "score"])
     assert content["sentences"] == list(mean.sentences)
     assert pd.read_csv(folder / "ensemble.csv")["kind"].tolist() == list(mean.lines.index)
     assert (folder / "ensemble.png").read_bytes()[:4] == b"\x89PNG"
