@@ -60,7 +60,7 @@ def warnings_of(found, margin):
     if found["verdict"] != "worth it":
         lines.append(
             f"The best single input, {found['single']}, is not beaten. Joint training often starves a slow input: try "
-            "training.auxiliary=1.0, a larger training.modality_dropout, or more rows."
+            "training.auxiliary=1.0, or training.balance=mmpareto, or more rows."
         )
     gap = found["ensemble_gap"]
     if gap is not None and gap["value"] > margin and gap["low"] > 0:
