@@ -31,7 +31,7 @@ def test_maps_add_up_to_the_way_from_the_baseline(five_input_run, framed):
     given = {k: framed[k] for k in ("photo", "price", "weight", "colour")}
     start = {"photo": WHITE, "price": 3.0, "weight": 2.0}
     found = mm.explain(five_input_run, given, baselines=start, steps=256)
-    logits = keras.Model(five_input_run.model.input, five_input_run.model.get_layer("category_logits").output)
+    logits = keras.Model(five_input_run.model.input, five_input_run.model.get_layer("category_temperature").output)
     number = five_input_run.tasks["category"].classes.index(found.target)
     assert found.start_value == pytest.approx(float(logits(five_input_run.encode([start])[0])[0, number]), abs=1e-5)
     assert sum(m.sum() for m in found.maps.values()) == pytest.approx(found.value - found.start_value, rel=0.02)
