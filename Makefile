@@ -2,8 +2,8 @@
 PYTHON ?= $(shell for p in python3.12 python3.11 python3.10 python3; do if $$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then echo $$p; break; fi; done)
 VENV ?= .venv
 RUN := $(VENV)/bin
-# Two test files, or notebooks, at a time: tracing graphs keeps one core busy, and no more.
-BESIDE := -n 2 --dist loadgroup
+# Two test files at a time: tracing graphs keeps one core busy, and no more.
+BESIDE := -n 2 --dist loadfile
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .PHONY: demo test test-slow lint bench serve-check old-check clean

@@ -14,14 +14,6 @@ from PIL import Image as Picture
 import mm_keras.recipe as parts
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Keeps the tests of a file together, whose fixtures they share, where several processes run tests."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.location[0]))
-
-
 def png_bytes(pixels, kind="PNG", **options):
     """Encodes uint8 pixels `(height, width[, channels])` with Pillow."""
     file = io.BytesIO()

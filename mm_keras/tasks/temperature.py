@@ -24,7 +24,7 @@ class Temperature(layers.Layer):
         >>> import numpy as np
         >>> layer = Temperature()
         >>> layer.build((None, 2))
-        >>> layer.temperature.assign(2.0)
+        >>> layer.set_weights([np.float32(2.0)])
         >>> layer(np.array([[4.0, -2.0]])).numpy().tolist()
         [[2.0, -1.0]]
 

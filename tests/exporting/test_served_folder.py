@@ -209,5 +209,5 @@ def test_a_fusion_of_decisions_embeds_as_its_logits(tmp_path):
     tensors, _ = run.encode([{k: e[k] for k in ("title", "price")} for e in five_input_examples(2)])
     outputs = run.model(tensors, training=False)
     assert found.shape == (2, 4)
-    exponents = np.exp(found[:, :3])
+    exponents = np.exp(run.model.get_layer("category_temperature")(found[:, :3]))
     np.testing.assert_allclose(exponents / exponents.sum(1, keepdims=True), outputs["category"], rtol=1e-5)
