@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from mm_keras.ensembling.joins import JOINS, cross_fitted, fit_stacking, mean_of, stacked, why_not_stacked
-from mm_keras.ensembling.judge import Judge
+from mm_keras.evaluation.judge import Judge
 from mm_keras.ensembling.members import Voice, stratum
 from mm_keras.ensembling.soup import greedy_soup
 from mm_keras.errors import DataError
