@@ -56,7 +56,8 @@ def changed(recipe, values):
     for path, value in plain.items():
         room, _, last = path.rpartition(".")
         _at(content, room)[last] = value
-    for room in ("fusion", "training.balance", "training.task_balance", *(f"inputs.{n}.encoder" for n in recipe.inputs)):
+    encoders = (f"inputs.{n}.encoder" for n in recipe.inputs)
+    for room in ("fusion", "training.balance", "training.task_balance", *encoders):
         if room not in plain and _at(content, room)["kind"] != _at(before, room)["kind"]:
             _at(content, room)["options"] = {}
     options = {path: v for path, v in values.items() if OPTIONS in path}
@@ -87,6 +88,8 @@ def value_of(recipe, path):
     """Returns what stands in a field, the default of an option; raises `KeyError` where there is none."""
     room, is_option, name = path.partition(OPTIONS)
     content = content_of(recipe)
+    if path.endswith(".encoder.kind"):  # its default has a name too
+        return recipe.inputs[path.split(".")[1]].encoder_kind
     if not is_option:
         return _at(content, path)
     default = (known_options(recipe, room) or {}).get(name)
@@ -97,7 +100,7 @@ def value_of(recipe, path):
 
 
 def _at(content, path):
-    for step in path.split("."):
+    for step in path.split(".") if path else ():
         content = content[step]
     return content
 

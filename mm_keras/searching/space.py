@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -120,14 +121,51 @@ def read_space(recipe, space):
     """
     if space is None:
         space = default_space(recipe)
-    elif not isinstance(space, dict):
+    elif isinstance(space, str | Path):
         space = read_yaml(space, "space")
-    if not isinstance(space, dict) or not space:
-        raise RecipeError(f"space: expected a mapping of fields to values. Received: {space!r}")
-    for path in space:
+    for path in _mapping(space):
         _check_path(recipe, path, space)
     found = {path: _read(path, given) for path, given in space.items()}
     return {path: _fitted(recipe, path, found) for path in found}
+
+
+def join_space(file, words):
+    """Returns the space of a YAML file and of `"field=values"`, which win; `None` when there is neither.
+
+    Raises:
+        RecipeError: When a word has no `=`, a field stands in two words, or the file is no mapping.
+    """
+    if not words:
+        return file
+    own = {}
+    for word in words:
+        path, is_pair, values = word.partition("=")
+        if not is_pair or path.strip() in own:
+            what = "stands twice" if is_pair else "expected FIELD=VALUES"
+            raise RecipeError(f"space: {what}. Received: {word!r}")
+        own[path.strip()] = values
+    return (_mapping(read_yaml(file, "space")) if file else {}) | own
+
+
+def _mapping(space):
+    if not isinstance(space, dict) or not space:
+        raise RecipeError(f"space: expected a mapping of fields to values. Received: {space!r}")
+    return space
+
+
+def given_values(recipe, space):
+    """Returns `{dotted path: value}` of what the recipe itself says, where that lies in the space."""
+    found = {}
+    for path, own in space.items():
+        try:
+            value = value_of(recipe, path)
+        except KeyError:
+            continue
+        if isinstance(value, dict):  # a part, which a choice may name by its kind alone
+            value = next((v for v in own.ends if changed(recipe, {path: v}) == recipe), None)
+        if own.parameter(value) is not None:
+            found[path] = value
+    return found
 
 
 def _check_path(recipe, path, space):
@@ -179,10 +217,9 @@ def _fitted(recipe, path, found):
     """Returns a field's `Range` or `Choices` with its values as the recipe holds them."""
     try:
         return found[path].with_ends(*(_accepted(recipe, path, value, found) for value in found[path].ends))
-    except RecipeError as error:
-        raise RecipeError(f"space: {path}: {error}") from None
-    except ValueError as error:
-        raise RecipeError(f"space: {path}: {error}") from None
+    except ValueError as error:  # a RecipeError too, which mostly names the place by itself
+        where = "space" if str(error).startswith(f"{path}:") else f"space: {path}"
+        raise RecipeError(f"{where}: {error}") from None
 
 
 def _accepted(recipe, path, value, found):
