@@ -50,7 +50,9 @@ class Search:
         whole = int(counts["finished"])
         score, rows = self.scores["best"]["score"]["value"], f"{self.n} validation rows"
         if not self.number:
-            told = [f"None of {len(self.trials) - 1} other trials beats the recipe as given on {rows}: {score:.3f}"]
+            others = len(self.trials) - 1
+            beaten = f"None of {others} other trials beats" if others else "No other trial was run to beat"
+            told = [f"{beaten} the recipe as given on {rows}: {score:.3f}"]
         else:
             told = [f"Trial {self.number} is best on {rows}: {score:.3f}"]
             if "given" in self.scores:

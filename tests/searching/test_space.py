@@ -86,7 +86,7 @@ def test_faults_are_told_with_the_place_and_the_nearest_right_word(space, match)
 
 
 def test_words_of_the_command_line_are_pairs():
-    with pytest.raises(mm.RecipeError, match="expected FIELD=VALUES. Received: 'fusion.kind'"):
+    with pytest.raises(mm.RecipeError, match=r"expected FIELD=VALUES. Received: 'fusion.kind'"):
         join_space(None, ["fusion.kind"])
     with pytest.raises(mm.RecipeError, match="stands twice"):
         join_space(None, ["fusion.kind=gated,concat", "fusion.kind=sum,concat"])
@@ -106,7 +106,7 @@ def test_an_option_stands_where_the_kind_has_it_and_goes_with_the_old_kind():
 def test_a_value_may_need_another_one_beside_it():
     """`mmpareto` refuses an auxiliary loss, which this recipe has; the search may turn it off."""
     recipe = changed(RECIPE, {"training.auxiliary": 1.0})
-    with pytest.raises(mm.RecipeError, match="training.balance.*mmpareto"):
+    with pytest.raises(mm.RecipeError, match=r"training.balance.*mmpareto"):
         read({"training.balance": "none,mmpareto"}, recipe)
     both = read({"training.balance": "none,mmpareto", "training.auxiliary": [0, 1]}, recipe)
     assert both["training.balance"].ends == ("none", "mmpareto")
