@@ -24,7 +24,7 @@ def plot_search(found):
     Returns:
         A `matplotlib.figure.Figure`.
     """
-    tall = max(3.6, 0.3 * len(found.importance) + 1.6)
+    tall = max(4.2, 0.3 * len(found.importance) + 1.6)
     figure = Figure(figsize=(9.6, tall), layout="constrained")
     figure.suptitle(readable(found.sentences[0]), parse_math=False, fontsize=10, x=0.01, ha="left")
     trials, fields = figure.subplots(1, 2, width_ratios=[1.7, 1])
@@ -38,8 +38,8 @@ def plot_search(found):
 
 def _plot_trials(axes, found):
     lines = found.trials
-    known = lines["score"].to_numpy(float)
-    floor = np.nanmin(known) - 0.06 * max(np.ptp(known[np.isfinite(known)]), 0.01)
+    known = lines["score"][lines["state"] != "failed"].to_numpy(float)
+    floor = known.min() - 0.08 * max(np.ptp(known), 0.01)
     for state, (colour, mark, label) in STATES.items():
         own = lines[lines["state"] == state]
         if len(own):
@@ -54,11 +54,9 @@ def _plot_trials(axes, found):
         axes.axhline(given, color=GIVEN, linestyle="--", linewidth=1, label=label, zorder=0)
     axes.set_xlabel("trial", fontsize=9)
     axes.xaxis.get_major_locator().set_params(integer=True)
-    what = "accuracy" if found.is_accuracy else "score: mean over tasks, more is better"
-    axes.set_ylabel(f"{what}, {found.n} validation rows", fontsize=9)
+    axes.set_ylabel("accuracy" if found.is_accuracy else "score, mean over tasks", fontsize=9)
     axes.grid(axis="y", color="0.9")
-    # Below, where no trial can lie behind it.
-    axes.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3)
+    axes.figure.legend(fontsize=8, frameon=False, loc="outside lower center", ncols=3)
 
 
 def _plot_fields(axes, found):
