@@ -1,7 +1,9 @@
 """`mm.search`: trainings of a recipe with other settings, and the best of them."""
 
 import json
+import subprocess
 import sys
+import time
 
 import pandas as pd
 import pytest
@@ -9,7 +11,10 @@ from typer.testing import CliRunner
 
 import mm_keras as mm
 from mm_keras.cli import app, main
+from mm_keras.evaluation.judge import Judge
 from mm_keras.searching.changes import changed
+from mm_keras.searching.training import train_trial
+from mm_keras.training.learn import learn_tasks
 
 RATE, KIND = "training.learning_rate", "fusion.kind"
 SPACE = {RATE: [0.01, 1e30], KIND: "gated,concat"}  # no network survives the second rate
@@ -128,3 +133,40 @@ def test_fitting_the_best_recipe_gives_the_model_that_was_judged(found, planted,
     scored = mm.evaluate(run, run.rows("validation"), subsets=False, out=tmp_path)
     assert scored.metrics["label"]["accuracy"]["value"] == pytest.approx(search.scores["best"]["score"]["value"])
     assert run.info["epochs"] == search.trials["epochs"][search.number]
+
+
+@pytest.mark.slow
+def test_a_training_that_is_behind_ends_and_one_that_is_not_keeps_its_best_epoch(planted, tmp_path):
+    recipe, manifest = changed(planted[0], {"training.epochs": 4}), planted[1]
+    data = mm.load(manifest, recipe)
+    judge, scores = Judge(recipe, learn_tasks(recipe, data), data.validation), []
+    assert train_trial(recipe, data, judge, tmp_path / "behind", lambda score, epoch: epoch == 1) == (None, 2)
+    logits, epochs = train_trial(recipe, data, judge, tmp_path / "whole", lambda score, epoch: scores.append(score))
+    assert epochs == len(scores) == 4
+    assert judge.score(logits) in scores
+    # The rate is far too low for four epochs to be enough: the last one is best.
+    assert judge.score(logits) == scores[-1] == max(scores)
+
+
+@pytest.mark.slow
+def test_a_search_that_is_killed_goes_on_to_the_same_trials(found, planted, tmp_path):
+    recipe, manifest = planted
+    recipe.save(tmp_path / "recipe.yaml")
+    out, main = tmp_path / "out", "from mm_keras.cli import main; main()"
+    words = ["search", tmp_path / "recipe.yaml", manifest, "--out", out, "--trials", "3"]
+    words += ["--set", f"{RATE}=0.01,1e30", "--set", f"{KIND}=gated,concat"]
+    process = subprocess.Popen([sys.executable, "-c", main, *map(str, words)], stdout=subprocess.DEVNULL)
+    try:
+        while not (out / "trials" / "1").is_dir():  # the logs of its training
+            assert process.poll() is None
+            time.sleep(0.05)
+    finally:
+        process.kill()
+        process.wait()
+    assert not (out / "search.json").exists()
+    first = (out / "trials" / "0" / "answers.npz").stat().st_mtime_ns
+    again = mm.search(recipe, manifest, out, SPACE, trials=3, verbose=False)
+    assert (out / "trials" / "0" / "answers.npz").stat().st_mtime_ns == first
+    kept = again.trials.drop(columns="seconds")
+    pd.testing.assert_frame_equal(kept, found[0].trials.drop(columns="seconds"))
+    assert again.scores == found[0].scores
