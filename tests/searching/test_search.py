@@ -43,7 +43,7 @@ def test_the_first_trial_is_the_recipe_and_the_best_is_a_whole_recipe(found, pla
     assert sorted(lines["state"]) == ["failed", "finished", "finished"]
     failed = lines[lines["state"] == "failed"].iloc[0]
     assert failed[RATE] == 1e30
-    assert failed["reason"].startswith("FloatingPointError: the loss is nan in epoch 1")
+    assert failed["reason"].startswith("FloatingPointError: the val_loss is nan in epoch 1.")
     assert search.number == lines["score"].idxmax()
     line = lines.loc[search.number]
     assert mm.load_recipe(out / "best.yaml") == search.best == changed(recipe, {RATE: line[RATE], KIND: line[KIND]})

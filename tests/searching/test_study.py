@@ -62,7 +62,6 @@ class Known:
             return lines, best and best.user_attrs["number"], field_importance(study, lines, self.work)
 
 
-@pytest.mark.slow
 def test_a_known_maximum_is_found_and_what_it_depends_on(tmp_path):
     known = Known(tmp_path / "study")
     lines, best, importance = known.run(24)
