@@ -47,6 +47,7 @@ _NAMES = {
     "predict": "evaluation.predict",
     "compare": "comparison.comparison",
     "robustness": "corrupting.robustness",
+    "search": "searching.search",
     "ensemble": "ensembling.ensemble",
     "explain": "explanation.explain",
     "Gallery": "explanation.gallery",

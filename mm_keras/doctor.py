@@ -20,6 +20,7 @@ PARTS = (
     ("tensorboard", "tensorboard", "curves of a training"),
     ("av", "av", "optional: MP4 and AVI at ingest"),
     ("onnxruntime", "onnxruntime", "optional: ONNX files"),
+    ("optuna", "optuna", "optional: search"),
     ("tensorflow-serving-api", "tensorflow_serving", "optional: serving client"),
 )
 

@@ -21,7 +21,7 @@ ROWS = [
     {"evaluation"},
     {"explanation"},
     {"exporting"},  # a served model may say why
-    {"comparison", "ensembling", "corrupting"},  # the first tells sizes and latencies of exports
+    {"comparison", "ensembling", "corrupting", "searching"},  # the first tells sizes and latencies of exports
     {"reporting"},
     {"doctor"},
     {"cli"},
@@ -30,7 +30,7 @@ RANK = {room: rank for rank, row in enumerate(ROWS) for room in row}
 # `doctor` tells which libraries there are.
 TENSORFLOW = {"preprocessing", "data", "training", "evaluation", "explanation", "exporting", "comparison", "doctor"}
 TENSORFLOW |= {"corrupting"}  # raw values: files of pictures and sounds
-KERAS = TENSORFLOW | {"extension", "encoders", "fusion", "tasks", "model", "ensembling"}
+KERAS = TENSORFLOW | {"extension", "encoders", "fusion", "tasks", "model", "ensembling", "searching"}
 FORBIDDEN_NAMES = {"utils", "common", "base", "constants", "helpers", "misc"}
 
 

@@ -263,6 +263,7 @@ def in_a_fresh_process(code, *folders):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_a_fresh_process_imports_what_the_run_names(own_run, digits_folder, tmp_path):
     module = tmp_path / "my_layers.py"
     assert [part["entry"] for part in json.loads((own_run.folder / "extensions.json").read_text())] == [

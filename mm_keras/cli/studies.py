@@ -57,6 +57,38 @@ def ensemble(
 
 
 @app.command(rich_help_panel="Models")
+def search(
+    recipe: RecipeFile,
+    manifest: ManifestFile,
+    out: Annotated[Path, typer.Option(help="Folder of the study and the results; best.yaml is the best recipe.")],
+    trials: Annotated[int, typer.Option(help="How many, the recipe as given and earlier calls included.")] = 20,
+    minutes: Annotated[float | None, typer.Option(help="No trial starts later.", min=0)] = None,
+    space: Annotated[Path | None, typer.Option(help="YAML: a field of the recipe and its values, a line each.")] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="FIELD=VALUES",
+            help="training.learning_rate='1e-4..1e-2 log' or fusion.kind=gated,concat; may be repeated.",
+        ),
+    ] = None,
+    prune: Annotated[bool, typer.Option(help="Stop trials that are behind.")] = True,
+):
+    """Train a recipe with other settings, and write out the best."""
+    mm = package()
+    from mm_keras.searching.space import join_space
+
+    options = {"trials": trials, "minutes": minutes, "prune": prune}
+    found = mm.search(recipe, manifest, out, join_space(space, setting or ()), **options)
+    if len(changes := found.changes()):
+        print_frame(changes.reset_index(), "what the best recipe changes")
+    for line in found.sentences:
+        console.print(escape(line), highlight=False)
+    for name in ("best.yaml", "search.html"):
+        console.print(escape(str(out / name)))
+
+
+@app.command(rich_help_panel="Models")
 def robustness(
     run: RunFolder,
     manifest: Annotated[Path | None, typer.Argument(help="Rows to score. Defaults to the run's test rows.")] = None,

@@ -1,6 +1,5 @@
 """The trainings of a comparison: those that are kept are read, the others run, side by side where cores allow."""
 
-import hashlib
 import json
 import os
 import re
@@ -11,7 +10,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from mm_keras.comparison.cells import load_cell, train_cell
-from mm_keras.errors import DataError
+from mm_keras.data.setting import keep_setting, rows_digest
 from mm_keras.exporting.child import Child
 
 
@@ -34,7 +33,9 @@ def run_cells(candidates, parts, out, exports, jobs, say):
     place.mkdir(parents=True, exist_ok=True)
     paths = {(c.name, f): place / f"{_word(c)}-{f}.npz" for f in range(len(parts)) for c in trained}
     recipes = {c.name: c.recipe for c in trained}
-    _check_setting(out / "setting.json", trained, parts, exports)
+    own = {_word(c): json.loads(c.recipe.model_dump_json()) for c in trained}
+    setting = {"recipes": own, "rows": rows_digest(parts), "exports": exports}
+    keep_setting(out / "setting.json", setting, "another comparison", grows="recipes")
     left = [key for key, path in paths.items() if not path.is_file()]
     if len(left) < len(paths):
         say(f"{len(paths) - len(left)} of {len(paths)} trainings are kept in {out}")
@@ -80,21 +81,3 @@ def _side_by_side(left, recipes, parts, paths, exports, jobs, tell):
 
 def _word(candidate):
     return re.sub(r"[^A-Za-z0-9_]+", "-", f"{candidate.role}-{candidate.name}")
-
-
-def _check_setting(path, trained, parts, exports):
-    """Keeps what is compared; raises when the folder holds trainings of something else."""
-    recipes = {_word(c): json.loads(c.recipe.model_dump_json()) for c in trained}
-    digest = hashlib.sha256()
-    for data in parts:
-        for row in zip(data.rows.ids, data.rows.splits, *data.rows.labels.values(), strict=True):
-            digest.update(repr([str(v) for v in row]).encode())
-    setting = {"recipes": recipes, "rows": digest.hexdigest(), "exports": exports}
-    if path.is_file():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        shared = before["recipes"].keys() & recipes.keys()
-        same = all(before["recipes"][k] == recipes[k] for k in shared) and before["rows"] == setting["rows"]
-        if not same or before["exports"] != exports:
-            raise DataError(f"{path.parent}: holds another comparison. Choose another folder, or delete this one.")
-        setting["recipes"] = before["recipes"] | recipes
-    path.write_text(json.dumps(setting, indent=1), encoding="utf-8")

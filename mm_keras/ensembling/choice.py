@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 
 from mm_keras.ensembling.joins import JOINS, cross_fitted, fit_stacking, mean_of, stacked, why_not_stacked
-from mm_keras.ensembling.judge import Judge
 from mm_keras.ensembling.members import Voice, stratum
 from mm_keras.ensembling.soup import greedy_soup
 from mm_keras.errors import DataError
+from mm_keras.evaluation.judge import Judge
 from mm_keras.model import join_models
 
 # Of equal ones the first wins: the cheaper to run.

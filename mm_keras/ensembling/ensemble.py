@@ -11,9 +11,9 @@ import pandas as pd
 from mm_keras.data.manifest import Data, load
 from mm_keras.ensembling.choice import KINDS, choose, keep
 from mm_keras.ensembling.joins import why_not_stacked
-from mm_keras.ensembling.judge import Judge
 from mm_keras.ensembling.members import cut_members, train_members, with_judges
 from mm_keras.errors import DataError
+from mm_keras.evaluation.judge import Judge
 from mm_keras.extension import check_loads, describe_extensions
 from mm_keras.recipe import load_recipe
 from mm_keras.registry import nearest

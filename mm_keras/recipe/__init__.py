@@ -160,6 +160,24 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def read_yaml(path, what):
+    """Returns what a YAML file holds; a key that stands twice is a fault.
+
+    Args:
+        path: Of the file.
+        what: What it is, as the error calls it.
+
+    Raises:
+        RecipeError: When the file is absent or is not YAML.
+    """
+    try:
+        return yaml.load(Path(path).read_text(encoding="utf-8"), _UniqueKeyLoader)
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot read the {what}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: not YAML: {error}") from None
+
+
 def load_recipe(source):
     """Returns a `Recipe` from a YAML file, a mapping, or a `Recipe` itself.
 
@@ -170,13 +188,7 @@ def load_recipe(source):
         return source
     name, content = None, source
     if isinstance(source, str | Path):
-        name = str(source)
-        try:
-            content = yaml.load(Path(source).read_text(encoding="utf-8"), _UniqueKeyLoader)
-        except OSError as error:
-            raise RecipeError(f"{name}: cannot read the recipe: {error.strerror}") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise RecipeError(f"{name}: not YAML: {error}") from None
+        name, content = str(source), read_yaml(source, "recipe")
     if not isinstance(content, dict):
         raise RecipeError(f"{name or 'recipe'}: expected a mapping. Received: {type(content).__name__}")
     try:

@@ -29,10 +29,16 @@ def learn(recipe, data):
             preprocessor.adapt(train.cells[name])
         if recipe.inputs[name].kind == "entity":
             preprocessor.vectors = pretrain_vectors(recipe.inputs[name], preprocessor.state, recipe.training.seed)
+    return preprocessors, learn_tasks(recipe, data)
+
+
+def learn_tasks(recipe, data):
+    """Returns `{task: task}`, adapted to the training rows alone."""
+    train = data.train
     tasks = {name: build_task(name, spec) for name, spec in recipe.tasks.items()}
     for name, task in tasks.items():
         task.adapt(train.labels[name], data.classes.get(name))
-    return preprocessors, tasks
+    return tasks
 
 
 def targets_and_weights(tasks, rows):

@@ -30,23 +30,35 @@ def with_training(recipe, **fields):
 
 
 @pytest.fixture(scope="module")
-def useful(distractor, tmp_path_factory):
-    recipe, manifest = distractor
+def pair(distractor):
+    """The two inputs that tell something."""
+    return distractor[0].without("noise"), distractor[1]
+
+
+@pytest.fixture(scope="module")
+def useful(pair, tmp_path_factory):
     out = tmp_path_factory.mktemp("useful")
-    return mm.compare(recipe, manifest, out, folds=0, exports=False, jobs=1, verbose=False), out
+    return mm.compare(*pair, out, folds=0, exports=False, jobs=1, verbose=False), out
 
 
-def test_an_input_that_tells_more_is_worth_it(useful):
+def test_two_inputs_that_tell_half_each_are_worth_it(useful):
     found, _ = useful
     assert found.verdict == "worth it"
     assert found.lines.loc["gated", "value"] >= 0.9
     assert found.lines.loc[["colour", "shape"], "value"].between(0.4, 0.6).all()  # each tells one of two bits
+    assert found.adds["colour"]["low"] > 0.3
+    assert found.sentences[0].startswith("Fusion is worth it: ")
+    assert found.warnings == () or "trained together" in found.warnings[0]
+
+
+@pytest.mark.slow
+def test_of_three_inputs_the_noise_adds_nothing(distractor, tmp_path):
+    found = mm.compare(*distractor, tmp_path, folds=0, exports=False, jobs=1, verbose=False)
+    assert found.verdict == "worth it"
     assert found.lines.loc["noise", "value"] <= 0.35
     assert found.adds["colour"]["low"] > 0.3
     assert found.adds["noise"]["low"] <= 0 <= found.adds["noise"]["high"] + 0.01
-    assert found.sentences[0].startswith("Fusion is worth it: ")
     assert any(s.startswith("Adding noise to colour + shape: ") for s in found.sentences)
-    assert found.warnings == () or "trained together" in found.warnings[0]
 
 
 def test_differences_are_paired(useful, distractor):
@@ -87,17 +99,17 @@ def test_noise_is_not_worth_it(distractor, tmp_path):
     assert "not beaten" in found.warnings[0]
 
 
-def test_what_is_kept_is_not_trained_again(useful, distractor, capsys):
+def test_what_is_kept_is_not_trained_again(useful, pair, capsys):
     found, out = useful
     before = {p: p.stat().st_mtime_ns for p in (out / "trainings").iterdir()}
-    again = mm.compare(*distractor, out, folds=0, exports=False, jobs=1)
+    again = mm.compare(*pair, out, folds=0, exports=False, jobs=1)
     assert {p: p.stat().st_mtime_ns for p in (out / "trainings").iterdir()} == before
     pd.testing.assert_frame_equal(again.lines, found.lines)
     assert f"{len(before)} of {len(before)} trainings are kept" in capsys.readouterr().out
 
 
-def test_another_recipe_needs_another_folder(useful, distractor):
-    recipe, manifest = distractor
+def test_another_recipe_needs_another_folder(useful, pair):
+    recipe, manifest = pair
     with pytest.raises(mm.DataError, match="holds another comparison"):
         mm.compare(with_training(recipe, epochs=6), manifest, useful[1], folds=0, exports=False, verbose=False)
 
@@ -116,6 +128,7 @@ def test_what_cannot_be_compared_is_told(distractor, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_the_command_says_it_too(distractor, tmp_path):
     recipe, manifest = distractor
     file, out = tmp_path / "recipe.yaml", tmp_path / "out"

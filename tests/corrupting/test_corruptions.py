@@ -64,6 +64,7 @@ def test_every_kind_of_input_has_five_steps_or_none():
             assert len(set(c.written())) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["five", "moving"])
 def test_without_severity_a_value_is_as_before_bit_for_bit(which, five_input_run, moving_run):
     run, examples = (

@@ -82,6 +82,7 @@ def test_an_input_that_tells_nothing_costs_nothing(known_curve):
     assert " of sign, " in known_curve.sentences[1]
 
 
+@pytest.mark.slow
 def test_clean_and_missing_are_the_lines_of_evaluate(digits_run, tmp_path):
     scores = mm.evaluate(digits_run, out=tmp_path)
     names = list(digits_run.recipe.inputs)
@@ -208,6 +209,7 @@ def test_the_same_run_as_baseline_has_nothing_over_itself(five_input_run, five_r
             assert curve["error"] == pytest.approx({"value": 1, "low": 1, "high": 1})
 
 
+@pytest.mark.slow
 def test_a_baseline_may_lack_inputs_but_not_more(five_input_run, five_rows, tmp_path):
     fewer = build_run(tmp_path / "fewer", five_input_recipe().without("photo"), seed=4)
     found = mm.robustness(five_input_run, five_rows, inputs=["photo", "title"], baseline=fewer, verbose=False)

@@ -101,6 +101,7 @@ def same(left, right):
     tf.nest.map_structure(np.testing.assert_array_equal, left, right)
 
 
+@pytest.mark.slow
 def test_cached_and_streamed_augmentation_is_the_same_and_differs_by_epoch(chain):
     options = {"names": ALL, "augmented": True, "epochs": Epochs(range(3, 5), seed=1)}
     cached = batches(chain(CACHED, **options))
@@ -137,6 +138,7 @@ def labels_of_rows():
     return {"kind": np.eye(COUNT, dtype=np.float32)}, {"kind": np.ones(COUNT, np.float32)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alphas", [{"mixup": 0.8}, {"cutmix": 0.8}])
 def test_mixing_repeats_by_epoch(chain, alphas):
     options = {"names": ALL, "labels": labels_of_rows()}

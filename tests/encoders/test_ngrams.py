@@ -65,6 +65,7 @@ def test_more_padding_changes_nothing_and_order_matters():
     assert np.abs(got[0] - got[1]).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_an_explanation_shares_the_value_among_the_tokens(tmp_path):
     run = build_run(tmp_path / "run", five_input_recipe(title="ngrams"))
     explanation = mm.explain(run, {**five_input_examples(1)[0], "title": "red green"})

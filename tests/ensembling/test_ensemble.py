@@ -84,6 +84,7 @@ def test_results_are_files(mean):
         mean.save(folder / "ensemble.txt")
 
 
+@pytest.mark.slow
 def test_members_start_from_the_same_weights_and_a_soup_is_one_network(distractor, tmp_path):
     recipe, manifest = distractor
     # A rate of nearly nothing: all stay where they started.

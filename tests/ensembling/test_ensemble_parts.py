@@ -8,9 +8,9 @@ import mm_keras as mm
 from mm_keras.data.manifest import Data
 from mm_keras.data.rows import Rows
 from mm_keras.ensembling.joins import cross_fitted, fit_stacking, mean_of, stacked, why_not_stacked
-from mm_keras.ensembling.judge import Judge
 from mm_keras.ensembling.members import cut_members, with_judges
 from mm_keras.ensembling.soup import greedy_soup, mean_weights
+from mm_keras.evaluation.judge import Judge
 from mm_keras.tasks import build_task
 
 

@@ -296,6 +296,7 @@ def test_a_subclassed_model_keeps_what_can_work():
             mm.explain(model, example, inputs=kinds, method=method)
 
 
+@pytest.mark.slow
 def test_the_model_is_left_alone_and_memory_is_flat(model):
     def graphs():
         gc.collect()

@@ -41,6 +41,7 @@ def test_a_changed_file_is_named(copy):
         verify(copy)
 
 
+@pytest.mark.slow
 def test_another_model_is_caught_even_under_its_own_checksums(copy):
     with np.load(copy / "kept.npz") as file:
         arrays = {k: file[k] for k in file.files}

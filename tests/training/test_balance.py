@@ -248,6 +248,7 @@ def test_blending_measures_rows_that_have_the_input(table):
     np.testing.assert_allclose(got, expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_plain_balance_steps_as_keras_does(table):
     """The step itself, weights and loss scale included, is Keras's own when nothing is balanced."""
     trainer = trainer_of(table, auxiliary=0.5)

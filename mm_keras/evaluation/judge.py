@@ -1,4 +1,4 @@
-"""How good each kind of ensemble is on rows that no member has seen."""
+"""One number for all tasks, by which models of one recipe are chosen on rows that none has seen."""
 
 import numpy as np
 
@@ -31,7 +31,7 @@ class Judge:
         targets, weights = targets_and_weights(tasks, rows)
         self.tasks = {n: task for n, task in tasks.items() if (weights[n] > 0).any()}
         if not self.tasks:
-            raise DataError("no validation row has a label, so nothing can choose among the kinds of ensemble.")
+            raise DataError("no validation row has a label, so nothing can choose.")
         self.targets, self.weights = ({n: part[n] for n in self.tasks} for part in (targets, weights))
         self.measures = {n: HEADLINES[recipe.tasks[n].kind][0] for n in self.tasks}
         self._shares = {n: recipe.tasks[n].weight for n in self.tasks}
