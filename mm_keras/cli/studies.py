@@ -117,7 +117,7 @@ def robustness(
 def reliability(
     run: RunFolder,
     manifest: Annotated[Path | None, typer.Argument(help="Rows to look at. Defaults to the run's test rows.")] = None,
-    out: Annotated[Path | None, typer.Option(help="A .png, .json or .csv file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A .png, .json, .csv or .html file.")] = None,
 ):
     """Measure whether a run is right as often as it says."""
     found = package().reliability(run, manifest)
@@ -132,7 +132,7 @@ def calibrate(
     manifest: Annotated[Path | None, typer.Argument(help="Rows to fit on. Defaults to the validation rows.")] = None,
     level: Annotated[float, typer.Option(help="Chance with which an interval holds the target.")] = 0.9,
     accuracy: Annotated[float | None, typer.Option(help="Accuracy wished for of the answers that are given.")] = None,
-    out: Annotated[Path | None, typer.Option(help="A .png, .json or .csv file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A .png, .json, .csv or .html file.")] = None,
 ):
     """Fit temperatures, intervals and thresholds anew, and store them in the run."""
     mm = package()

@@ -11,6 +11,7 @@ from mm_keras.data.rows import Rows
 from mm_keras.errors import DataError
 from mm_keras.evaluation.evaluate import rows_to_score
 from mm_keras.evaluation.metrics import score_classification, score_regression
+from mm_keras.pages import result_page
 from mm_keras.saving import save
 from mm_keras.training.calibration import BINS, LEVEL, answers_of, fit_calibration, inner_edges, put_calibration
 from mm_keras.training.run import load_run, save_calibration
@@ -60,7 +61,17 @@ class Reliability:
         return f"Reliability(n={self.n})\n{self.table().to_string()}"
 
     def _repr_html_(self):
-        return f"<p>{self.n} rows, 95 % bootstrap intervals</p>{self.table().to_html()}"
+        return self._render(page=False)
+
+    def to_html(self):
+        """Returns a whole HTML page: one string, nothing loaded from elsewhere."""
+        return self._render(page=True)
+
+    def _render(self, page):
+        said = f"{self.n} rows: is it right as often as it says?"
+        pictures = [("Share of right answers by confidence, before and after", self.plot())] if self.classes else []
+        tables, notes = [("", self.table().T.rename_axis("score"))], ["95 % intervals by the bootstrap over rows."]
+        return result_page(page, said, sentences=[said], pictures=pictures, tables=tables, notes=notes)
 
     def plot(self):
         """Returns a `matplotlib.figure.Figure`; for each classification the bins before and after, and abstention."""
@@ -73,7 +84,7 @@ class Reliability:
         return json.dumps({k: getattr(self, k) for k in ("n", "classes", "numbers", "fitted")}, indent=1)
 
     def save(self, path):
-        """Writes the picture, the numbers or the table: `.png`, `.json` or `.csv`.
+        """Writes the picture, the numbers, the table or the page: `.png`, `.json`, `.csv` or `.html`.
 
         Returns:
             The path, a `pathlib.Path`.
@@ -81,7 +92,8 @@ class Reliability:
         Raises:
             DataError: On another suffix, and when there is no classification to draw.
         """
-        return save(path, "reliability", {".png": self.plot, ".json": self.to_json, ".csv": self.table().to_csv})
+        forms = {".png": self.plot, ".json": self.to_json, ".csv": lambda: self.table().to_csv()}
+        return save(path, "reliability", forms | {".html": self.to_html})
 
 
 def reliability(run, rows=None, *, seed=0):
