@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -209,9 +210,7 @@ class TextPreprocessor(Preprocessor):
         Returns:
             A list as long as `words`; `##` before what stands right behind the one before it.
         """
-        text = self._clean(tf.constant(text))
-        contents = text.numpy()
-        _, starts, ends = (r.to_list()[0] for r in self.tokenizer.tokenize_with_offsets(text[None]))
+        contents, starts, ends = (part.numpy() for part in self._places(tf.constant(text)))
         joined = [i > 0 and start == ends[i - 1] for i, start in enumerate(starts)]
         written = [
             f"{'##' if is_joined else ''}{contents[start:end].decode(errors='replace')}"
@@ -221,6 +220,17 @@ class TextPreprocessor(Preprocessor):
             return written[: self.spec.length]
         begin, end = (self.state["vocabulary"][self.state[k]] for k in ("begin", "end"))
         return [begin, *written[: self.spec.length - 2], end]
+
+    @cached_property
+    def _places(self):
+        """Text -> what is left of it, and where each WordPiece begins and ends, in bytes; op by op it takes 25 ms."""
+
+        def places(text):
+            text = self._clean(text)
+            _, starts, ends = self.tokenizer.tokenize_with_offsets(text[None])
+            return text, starts.values, ends.values
+
+        return tf.function(places, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
 
     def draw(self, tensor):
         return self.words(tensor)
