@@ -75,7 +75,7 @@ def explain_subject(subject, target=None, method="integrated_gradients", task=No
         raise ValueError(f"`steps` must be at least 1. Received: steps={steps}")
     attribute = METHODS[known("method", method, METHODS)]
     engine, tensors, task = subject.engine, subject.tensors, find_task(task, subject.tasks)
-    seen, own = engine.observe(tensors), engine.columns[task]
+    (engine, seen), own = engine.having_seen(tensors), engine.columns[task]
     if callable(target):
         engine, columns = engine.scored(target), [0] * len(seen.scores)
         names = [name_of(target)] * len(columns)
