@@ -4,6 +4,9 @@ from pathlib import Path
 
 from mm_keras.errors import DataError
 
+# Of what is a picture, numbers, a table and a page.
+RESULT_FORMS = (".png", ".json", ".csv", ".html")
+
 
 def check_suffix(path, what, forms):
     """Returns the path, a `pathlib.Path`.

@@ -15,13 +15,13 @@ from mm_keras.comparison.work import run_cells
 from mm_keras.data.manifest import Data, load
 from mm_keras.evaluation.evaluate import HEADLINES
 from mm_keras.explanation.targets import find_task
-from mm_keras.pages import result_page
+from mm_keras.pages import Result, result_page
 from mm_keras.recipe import load_recipe
-from mm_keras.saving import records, save
+from mm_keras.saving import records
 
 
 @dataclass(frozen=True, repr=False)
-class Comparison:
+class Comparison(Result):
     """Each input alone, the fusions, and ensembles, on the same rows.
 
     An interval is `{"value", "low", "high"}`, 95 %, by the bootstrap over rows, or over groups; it does not cover what
@@ -44,6 +44,8 @@ class Comparison:
         warnings: Advice.
         refused: `{fusion: why it cannot hold these inputs}`.
     """
+
+    NOUN = "a comparison"
 
     task: str
     measure: str
@@ -78,13 +80,6 @@ class Comparison:
         text = "\n".join([*self.sentences, *(f"! {w}" for w in self.warnings)])
         return f"Comparison({self.task}, n={self.n}, folds={self.folds})\n{self.table().to_string()}\n{text}"
 
-    def _repr_html_(self):
-        return self._render(page=False)
-
-    def to_html(self):
-        """Returns a whole HTML page with the picture: one string, nothing loaded from elsewhere."""
-        return self._render(page=True)
-
     def _render(self, page):
         where = f"{self.folds} folds" if self.folds else "the splits of the data"
         note = (
@@ -113,17 +108,9 @@ class Comparison:
         content["lines"] = records(self.lines)
         return json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False)
 
-    def save(self, path):
-        """Writes the picture, the numbers, the table or the page: `.png`, `.json`, `.csv` or `.html`.
-
-        Returns:
-            The path, a `pathlib.Path`.
-
-        Raises:
-            DataError: On another suffix.
-        """
-        forms = {".png": self.plot, ".json": self.to_json, ".csv": lambda: self.lines.to_csv()}
-        return save(path, "a comparison", forms | {".html": self.to_html})
+    def to_csv(self):
+        """Returns the table, with every number, as CSV."""
+        return self.lines.to_csv()
 
 
 def compare(
@@ -154,7 +141,8 @@ def compare(
         baselines: Whether to train each input alone, and, of three or more, the first fusion without each.
         task: Which task is looked at, by name or number. Defaults to the recipe's first.
         exports: Whether the first fold's models are exported, to tell size and latency.
-        jobs: Trainings side by side, in processes. Defaults to one for two cores, and to one on a GPU.
+        jobs: Trainings side by side, in processes, which see no GPU. Defaults to one for two cores, on a GPU to one
+            in this process.
         verbose: Whether to print a line after each training.
 
     Returns:
@@ -180,8 +168,8 @@ def compare(
     cells = run_cells(candidates, parts, Path(out), exports, jobs, say)
     measure = HEADLINES[recipe.tasks[name].kind][0]
     found = Comparison(name, measure, folds=folds, refused=refused, **tally(candidates, cells, data.rows, name, seed))
-    for suffix in ("json", "csv", "png", "html"):
-        found.save(Path(out) / f"comparison.{suffix}")
+    for suffix in Comparison.SUFFIXES:
+        found.save(Path(out) / f"comparison{suffix}")
     return found
 
 

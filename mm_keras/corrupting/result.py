@@ -7,14 +7,11 @@ import pandas as pd
 
 from mm_keras.corrupting.answers import CLEAN, GONE
 from mm_keras.corrupting.curves import STEPS
-from mm_keras.pages import result_page
-from mm_keras.saving import save
-
-SUFFIXES = (".png", ".json", ".csv", ".html")
+from mm_keras.pages import Result, result_page
 
 
 @dataclass(frozen=True, repr=False)
-class Robustness:
+class Robustness(Result):
     """Scores of a model while one input gets worse, the others as they are.
 
     An interval is `{"value", "low", "high"}`, 95 %, by the bootstrap over rows; differences are of the same rows.
@@ -45,6 +42,8 @@ class Robustness:
               `over_missing` is below 0. `None` when there is none.
         error: Interval of the mean of the curves' errors; `None` without any.
     """
+
+    NOUN = "robustness"
 
     task: str
     measure: str
@@ -112,13 +111,6 @@ class Robustness:
         text = "\n".join(self.sentences)
         return f"Robustness({self.task}, n={self.n})\n{self.table().to_string()}\n{text}"
 
-    def _repr_html_(self):
-        return self._render(page=False)
-
-    def to_html(self):
-        """Returns a whole HTML page with the picture: one string, nothing loaded from elsewhere."""
-        return self._render(page=True)
-
     def _render(self, page):
         pictures = [(f"{self.measure} of each input as it gets worse, as in the table", self.plot())]
         title, tables = f"{self.task}: worse inputs", [("", self.table())]
@@ -135,17 +127,9 @@ class Robustness:
         content = asdict(self) | {"sentences": self.sentences}
         return json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False)
 
-    def save(self, path):
-        """Writes the picture, the numbers, a line a point, or the page: `.png`, `.json`, `.csv` or `.html`.
-
-        Returns:
-            The path, a `pathlib.Path`.
-
-        Raises:
-            DataError: On another suffix.
-        """
-        made = (self.plot, self.to_json, lambda: self.lines.to_csv(index=False), self.to_html)
-        return save(path, "robustness", dict(zip(SUFFIXES, made, strict=True)))
+    def to_csv(self):
+        """Returns a line a point as CSV."""
+        return self.lines.to_csv(index=False)
 
 
 def _written(interval):

@@ -15,16 +15,17 @@ from mm_keras.ensembling.members import cut_members, train_members, with_judges
 from mm_keras.errors import DataError
 from mm_keras.evaluation.judge import Judge
 from mm_keras.extension import check_loads, describe_extensions
+from mm_keras.pages import Result, result_page
 from mm_keras.recipe import load_recipe
 from mm_keras.registry import nearest
-from mm_keras.saving import records, save
+from mm_keras.saving import records
 from mm_keras.training.fit import check_data, check_folder, save_trained, without_lost
 from mm_keras.training.learn import learn
 from mm_keras.training.run import Run, load_run
 
 
 @dataclass(frozen=True, repr=False)
-class Ensemble:
+class Ensemble(Result):
     """One model made of several, and how good each way to make it is.
 
     Intervals are 95 %, by the bootstrap over rows, or over groups. Those of `"member"` and `"soup"` flatter a little:
@@ -45,6 +46,8 @@ class Ensemble:
             `validation` rows, and whether it is in the `soup`.
         left_out: `{kind: why}`.
     """
+
+    NOUN = "an ensemble"
 
     run: Run
     kind: str
@@ -92,9 +95,11 @@ class Ensemble:
         text = "\n".join(self.sentences)
         return f"Ensemble({self.kind}, {len(self.members)} members)\n{self.table().to_string()}\n{text}"
 
-    def _repr_html_(self):
-        text = "".join(f"<p>{sentence}</p>" for sentence in self.sentences)
-        return f"{text}{self.table().to_html()}{self.members.to_html()}"
+    def _render(self, page):
+        pictures = [("The score of every kind of ensemble with its interval, as in the table", self.plot())]
+        tables = [("", self.table()), ("Members", self.members.round(3))]
+        notes = ["95 % intervals over rows; member and soup were chosen on the validation rows themselves."]
+        return result_page(page, "ensemble", sentences=self.sentences, pictures=pictures, tables=tables, notes=notes)
 
     def plot(self):
         """Returns a `matplotlib.figure.Figure`."""
@@ -109,17 +114,9 @@ class Ensemble:
             content[name] = records(getattr(self, name))
         return json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False)
 
-    def save(self, path):
-        """Writes the picture, the numbers or the table: `.png`, `.json` or `.csv`.
-
-        Returns:
-            The path, a `pathlib.Path`.
-
-        Raises:
-            DataError: On another suffix.
-        """
-        forms = {".png": self.plot, ".json": self.to_json, ".csv": lambda: self.lines.to_csv()}
-        return save(path, "an ensemble", forms)
+    def to_csv(self):
+        """Returns a line a kind as CSV."""
+        return self.lines.to_csv()
 
 
 def ensemble(recipe, data, out, *, members=5, kind="best", verbose=True):
@@ -141,7 +138,7 @@ def ensemble(recipe, data, out, *, members=5, kind="best", verbose=True):
         recipe: A `Recipe` or the path of one.
         data: What `load` returned, or a manifest as `load` takes it.
         out: The run folder; made if absent, refused if it holds a run. Beside what `fit` writes, it gets
-            `ensemble.json`, `.csv` and `.png`; `members/` holds the logs.
+            `ensemble.json`, `.csv`, `.png` and `.html`; `members/` holds the logs.
         members: How many.
         kind: `"best"`, or the kind that the run shall be: `"member"`, `"soup"`, `"mean"` or `"stacking"`.
         verbose: Whether to print progress.
@@ -188,6 +185,6 @@ def ensemble(recipe, data, out, *, members=5, kind="best", verbose=True):
     calibration = trainer.calibrate(data.validation, say)
     save_trained(out, data, trainer, history, began, {"calibration": calibration, "ensemble": told})
     made = Ensemble(load_run(out), kept, choice.best, drawn, **choice.told)
-    for suffix in ("json", "csv", "png"):
-        made.save(out / f"ensemble.{suffix}")
+    for suffix in Ensemble.SUFFIXES:
+        made.save(out / f"ensemble{suffix}")
     return made

@@ -11,7 +11,7 @@ from mm_keras.evaluation.evaluate import predict_rows, rows_to_score
 from mm_keras.explanation.explain import explain_subject
 from mm_keras.explanation.subjects import RunSubject
 from mm_keras.explanation.targets import find_task, known
-from mm_keras.pages import template
+from mm_keras.pages import Shown, template
 from mm_keras.saving import save
 from mm_keras.training.run import load_run
 
@@ -19,7 +19,7 @@ from mm_keras.training.run import load_run
 BLOCK_ROWS = 32
 
 
-class Gallery:
+class Gallery(Shown):
     """Explanations to look at together.
 
     Two examples, two targets or two models side by side are a gallery of two: `mm.Gallery([first, second])`.
@@ -59,13 +59,6 @@ class Gallery:
             for t, e in zip(self.titles, self.explanations, strict=True)
         ]
         return pd.DataFrame(lines)
-
-    def to_html(self):
-        """Returns a whole HTML page: one string, nothing loaded from elsewhere."""
-        return self._render(page=True)
-
-    def _repr_html_(self):
-        return self._render(page=False)
 
     def _render(self, page):
         from mm_keras.explanation.card import HUES, render

@@ -5,16 +5,14 @@ from dataclasses import dataclass, fields
 
 import pandas as pd
 
-from mm_keras.pages import result_page
+from mm_keras.pages import Result, result_page
 from mm_keras.recipe import Recipe
-from mm_keras.saving import save
+from mm_keras.saving import records
 from mm_keras.searching.changes import content_of
-
-SUFFIXES = (".json", ".csv", ".png", ".html")
 
 
 @dataclass(frozen=True, repr=False)
-class Search:
+class Search(Result):
     """A recipe with other settings, trial by trial, and the best of them on the validation rows.
 
     Args:
@@ -32,6 +30,8 @@ class Search:
             when these are fewer than eight.
         measures: `{task: "accuracy" or "mae"}`.
     """
+
+    NOUN = "a search"
 
     best: Recipe
     number: int
@@ -93,13 +93,6 @@ class Search:
         text = "\n".join(self.sentences)
         return f"Search({len(self.trials)} trials, best {self.number})\n{self.table().to_string()}\n{text}"
 
-    def _repr_html_(self):
-        return self._render(page=False)
-
-    def to_html(self):
-        """Returns a whole HTML page with the picture: one string, nothing loaded from elsewhere."""
-        return self._render(page=True)
-
     def _render(self, page):
         note = "Trial 0 is the recipe as given. 95 % intervals over validation rows, which chose the best trial too."
         changes = self.changes()
@@ -128,21 +121,12 @@ class Search:
     def to_json(self):
         """Returns every number and sentence, and the best recipe, as JSON."""
         content = {f.name: getattr(self, f.name) for f in fields(self)} | {"sentences": self.sentences}
-        lines = self.trials.astype(object).where(self.trials.notna(), None)
-        content |= {"best": content_of(self.best), "trials": lines.to_dict(orient="index")}
+        content |= {"best": content_of(self.best), "trials": records(self.trials)}
         return json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False)
 
-    def save(self, path):
-        """Writes the numbers, a line a trial, the picture or the page: `.json`, `.csv`, `.png` or `.html`.
-
-        Returns:
-            The path, a `pathlib.Path`.
-
-        Raises:
-            DataError: On another suffix.
-        """
-        made = (self.to_json, lambda: self.trials.to_csv(), self.plot, self.to_html)
-        return save(path, "a search", dict(zip(SUFFIXES, made, strict=True)))
+    def to_csv(self):
+        """Returns a line a trial as CSV."""
+        return self.trials.to_csv()
 
 
 def _written(values, form):

@@ -12,7 +12,7 @@ from mm_keras.evaluation.judge import Judge
 from mm_keras.recipe import load_recipe
 from mm_keras.searching.changes import content_of
 from mm_keras.searching.importance import field_importance
-from mm_keras.searching.result import SUFFIXES, Search
+from mm_keras.searching.result import Search
 from mm_keras.searching.space import read_space
 from mm_keras.searching.study import Work, best_of, check_search_extra, open_study, run_trials, told
 from mm_keras.searching.tally import trial_lines
@@ -97,7 +97,7 @@ def search(recipe, data, out, space=None, *, trials=20, minutes=None, prune=True
         run_trials(study, work, trials, None if minutes is None else 60 * minutes)
         found = _result(study, work, judge, {"n": len(data.validation), "wanted": trials, "space": written})
     found.best.save(out / "best.yaml")
-    for suffix in SUFFIXES:
+    for suffix in Search.SUFFIXES:
         found.save(out / f"search{suffix}")
     return found
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from mm_keras.pages import result_page
+from mm_keras.pages import Shown, result_page
 from mm_keras.saving import save
 
 SEVERITIES = ("warning", "note")
@@ -56,7 +56,7 @@ class Finding:
 
 
 @dataclass(frozen=True, repr=False)
-class DataCheck:
+class DataCheck(Shown):
     """What `inspect` says of a manifest.
 
     Args:
@@ -91,13 +91,6 @@ class DataCheck:
         notes = len(self.findings) - len(self.warnings)
         lines = [f"{f.severity}: {f.line}" for f in self.findings]
         return "\n".join([f"DataCheck({counts}; {len(self.warnings)} warnings, {notes} notes)", *lines])
-
-    def _repr_html_(self):
-        return self._render(page=False)
-
-    def to_html(self):
-        """Returns a whole HTML page: one string, nothing loaded from elsewhere."""
-        return self._render(page=True)
 
     def _render(self, page):
         counts = ", ".join(f"{v} {k}" for k, v in self.rows.items())

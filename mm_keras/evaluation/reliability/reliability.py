@@ -11,8 +11,7 @@ from mm_keras.data.rows import Rows
 from mm_keras.errors import DataError
 from mm_keras.evaluation.evaluate import rows_to_score
 from mm_keras.evaluation.metrics import score_classification, score_regression
-from mm_keras.pages import result_page
-from mm_keras.saving import save
+from mm_keras.pages import Result, result_page
 from mm_keras.training.calibration import BINS, LEVEL, answers_of, fit_calibration, inner_edges, put_calibration
 from mm_keras.training.run import load_run, save_calibration
 
@@ -22,7 +21,7 @@ DEVIATIONS = 1.959964
 
 
 @dataclass(frozen=True, repr=False)
-class Reliability:
+class Reliability(Result):
     """How far a run's confidence can be trusted, on some rows.
 
     An interval is `{"value": v, "low": l, "high": h}`, 95 %, by the bootstrap over rows.
@@ -39,6 +38,8 @@ class Reliability:
             interval}}`; of those that have an interval.
         fitted: `{task: report}` of `calibrate`, as `run.json` holds it; empty when nothing was fitted.
     """
+
+    NOUN = "reliability"
 
     n: int
     classes: dict
@@ -60,13 +61,6 @@ class Reliability:
     def __repr__(self):
         return f"Reliability(n={self.n})\n{self.table().to_string()}"
 
-    def _repr_html_(self):
-        return self._render(page=False)
-
-    def to_html(self):
-        """Returns a whole HTML page: one string, nothing loaded from elsewhere."""
-        return self._render(page=True)
-
     def _render(self, page):
         said = f"{self.n} rows: is it right as often as it says?"
         pictures = [("Share of right answers by confidence, before and after", self.plot())] if self.classes else []
@@ -83,17 +77,9 @@ class Reliability:
         """Returns every number as JSON."""
         return json.dumps({k: getattr(self, k) for k in ("n", "classes", "numbers", "fitted")}, indent=1)
 
-    def save(self, path):
-        """Writes the picture, the numbers, the table or the page: `.png`, `.json`, `.csv` or `.html`.
-
-        Returns:
-            The path, a `pathlib.Path`.
-
-        Raises:
-            DataError: On another suffix, and when there is no classification to draw.
-        """
-        forms = {".png": self.plot, ".json": self.to_json, ".csv": lambda: self.table().to_csv()}
-        return save(path, "reliability", forms | {".html": self.to_html})
+    def to_csv(self):
+        """Returns the table as CSV."""
+        return self.table().to_csv()
 
 
 def reliability(run, rows=None, *, seed=0):

@@ -15,8 +15,7 @@ from mm_keras.explanation.coalitions import Contributions, pairs_of, picked, sha
 from mm_keras.explanation.explanation import nested
 from mm_keras.explanation.subjects import run_engine
 from mm_keras.explanation.targets import find_task
-from mm_keras.pages import result_page
-from mm_keras.saving import save
+from mm_keras.pages import Result, result_page
 from mm_keras.training.run import load_run
 
 BATCH_ROWS = 128
@@ -25,7 +24,7 @@ MEASURES = {True: "accuracy", False: "mae"}
 
 
 @dataclass(frozen=True, repr=False)
-class Importance:
+class Importance(Result):
     """Which inputs a model relies on.
 
     An interval is `{"value": mean, "low": l, "high": h}`, 95 %, by the bootstrap over rows.
@@ -45,6 +44,8 @@ class Importance:
         rows: DataFrame, a line a row: `id`, `target` (the predicted class), `value`, `base_value` and
             `<input>_score`, each input's Shapley value.
     """
+
+    NOUN = "importance"
 
     task: str
     measure: str
@@ -74,13 +75,6 @@ class Importance:
     def __repr__(self):
         return f"Importance({self.task}, n={self.n})\n{self.table().to_string()}"
 
-    def _repr_html_(self):
-        return self._render(page=False)
-
-    def to_html(self):
-        """Returns a whole HTML page: one string, nothing loaded from elsewhere."""
-        return self._render(page=True)
-
     def _render(self, page):
         title = f"{self.task}: what {self.n} rows rely on"
         tables = [("Inputs", self.table())]
@@ -101,17 +95,9 @@ class Importance:
         content = {k: getattr(self, k) for k in ("task", "measure", "n", "measured", "inputs", "by_class")}
         return json.dumps({**content, "interactions": nested(self.interactions)}, ensure_ascii=False, indent=1)
 
-    def save(self, path):
-        """Writes the picture, the numbers, the rows' scores or the tables: `.png`, `.json`, `.csv` or `.html`.
-
-        Returns:
-            The path, a `pathlib.Path`.
-
-        Raises:
-            DataError: On another suffix.
-        """
-        forms = {".png": self.plot, ".json": self.to_json, ".csv": lambda: self.rows.to_csv(index=False)}
-        return save(path, "importance", forms | {".html": self.to_html})
+    def to_csv(self):
+        """Returns the rows' scores as CSV."""
+        return self.rows.to_csv(index=False)
 
 
 def importance(run, data=None, task=None, seed=0):

@@ -14,8 +14,7 @@ from mm_keras.explanation.quality.randomised import STAGES, randomised
 from mm_keras.explanation.quality.truths import read_truths
 from mm_keras.explanation.subjects import run_engine
 from mm_keras.explanation.targets import find_task, known
-from mm_keras.pages import result_page
-from mm_keras.saving import save
+from mm_keras.pages import Result, result_page
 from mm_keras.training.run import load_run
 
 # Those that ask the model a few times an example, of the methods that there are.
@@ -24,7 +23,7 @@ BLOCK_ROWS = 32  # explained at a time, which keeps memory flat
 
 
 @dataclass(frozen=True, repr=False)
-class Quality:
+class Quality(Result):
     """How right the explanations of a run are.
 
     An interval is `{"value": mean, "low": l, "high": h, "n": rows}`, 95 %, by the bootstrap over the rows that have it.
@@ -47,6 +46,8 @@ class Quality:
             `Explanation.error`; `None` for methods that keep no sum.
         curves: `{method: {input: {"deletion": [..], "insertion": [..]}}}`, means over rows, as above.
     """
+
+    NOUN = "the quality of explanations"
 
     task: str
     n: int
@@ -72,13 +73,6 @@ class Quality:
     def __repr__(self):
         return f"Quality({self.task}, n={self.n})\n{self.table().to_string(float_format='{:.3g}'.format, na_rep='')}"
 
-    def _repr_html_(self):
-        return self._render(page=False)
-
-    def to_html(self):
-        """Returns a whole HTML page: one string, nothing loaded from elsewhere."""
-        return self._render(page=True)
-
     def _render(self, page):
         more = ", ".join(k for k, up in MEASURES.items() if up)
         said = f"{self.task}: how right the maps of {self.n} rows are"
@@ -98,17 +92,9 @@ class Quality:
         keys = ("task", "n", "scores", "completeness", "curves")
         return json.dumps({k: getattr(self, k) for k in keys}, ensure_ascii=False, indent=1, allow_nan=False)
 
-    def save(self, path):
-        """Writes the picture, the numbers, the table or the page: `.png`, `.json`, `.csv` or `.html`.
-
-        Returns:
-            The path, a `pathlib.Path`.
-
-        Raises:
-            DataError: On another suffix.
-        """
-        forms = {".png": self.plot, ".json": self.to_json, ".csv": lambda: self.table().to_csv()}
-        return save(path, "the quality of explanations", forms | {".html": self.to_html})
+    def to_csv(self):
+        """Returns the table as CSV."""
+        return self.table().to_csv()
 
 
 def explain_quality(
