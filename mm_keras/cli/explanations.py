@@ -7,7 +7,7 @@ import typer
 from rich.markup import escape
 
 from mm_keras.cli.printing import print_frame, save_result
-from mm_keras.cli.program import RunFolder, app, console, package
+from mm_keras.cli.program import ResultFile, RunFolder, app, console, package
 from mm_keras.errors import DataError
 
 
@@ -44,7 +44,7 @@ def explain(
 def importance(
     run: RunFolder,
     manifest: Annotated[Path | None, typer.Argument(help="Rows to look at. Defaults to the run's test rows.")] = None,
-    out: Annotated[Path | None, typer.Option(help="A .png, .json, .csv or .html file.")] = None,
+    out: ResultFile = None,
     task: Annotated[str | None, typer.Option(help="Task to look at. Defaults to the first.")] = None,
 ):
     """Show which inputs a run relies on, over many rows."""
@@ -61,7 +61,7 @@ def importance(
 def explain_quality(
     run: RunFolder,
     manifest: Annotated[Path | None, typer.Argument(help="Rows to explain. Defaults to the run's test rows.")] = None,
-    out: Annotated[Path | None, typer.Option(help="A .png, .json, .csv or .html file.")] = None,
+    out: ResultFile = None,
     method: Annotated[list[str] | None, typer.Option(help="A method; may be repeated. Defaults to quick ones.")] = None,
     task: Annotated[str | None, typer.Option(help="Task to explain. Defaults to the first.")] = None,
     rows: Annotated[int, typer.Option(min=1, help="Most rows, drawn at random.")] = 100,

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from mm_keras.errors import DataError, ExportError, RecipeError
+from mm_keras.saving import RESULT_FORMS, check_suffix
 
 app = typer.Typer(
     name="mm-keras",
@@ -23,6 +24,14 @@ console = Console(width=None if sys.stdout.isatty() else 120)
 RecipeFile = Annotated[Path, typer.Argument(help="A recipe, YAML.")]
 ManifestFile = Annotated[Path, typer.Argument(help="The table of examples: CSV, TSV, JSONL or Parquet.")]
 RunFolder = Annotated[Path, typer.Argument(help="A run folder, as `fit` writes it.")]
+
+
+def _check_result(path):
+    """A wrong suffix ends before the minutes of work that come first."""
+    return None if path is None else check_suffix(path, "the result", RESULT_FORMS)
+
+
+ResultFile = Annotated[Path | None, typer.Option(help="A .png, .json, .csv or .html file.", callback=_check_result)]
 BundleFolder = Annotated[Path, typer.Argument(help="A version folder of a served model, or its base folder.")]
 
 

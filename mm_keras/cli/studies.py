@@ -7,8 +7,7 @@ import typer
 from rich.markup import escape
 
 from mm_keras.cli.printing import print_frame, save_result
-from mm_keras.cli.program import ManifestFile, RecipeFile, RunFolder, app, console, package
-from mm_keras.saving import check_suffix
+from mm_keras.cli.program import ManifestFile, RecipeFile, ResultFile, RunFolder, app, console, package
 
 
 @app.command(rich_help_panel="Models")
@@ -92,7 +91,7 @@ def search(
 def robustness(
     run: RunFolder,
     manifest: Annotated[Path | None, typer.Argument(help="Rows to score. Defaults to the run's test rows.")] = None,
-    out: Annotated[Path | None, typer.Option(help="A .png, .json, .csv or .html file.")] = None,
+    out: ResultFile = None,
     rows: Annotated[int, typer.Option(min=1, help="Most rows, drawn at random.")] = 300,
     inputs: Annotated[list[str] | None, typer.Option("--input", help="One that gets worse; may be repeated.")] = None,
     baseline: Annotated[Path | None, typer.Option(help="Another run folder to measure against.")] = None,
@@ -102,10 +101,6 @@ def robustness(
     """Score a run as one input gets worse, step by step, and without it."""
     options = {"inputs": inputs or None, "baseline": baseline, "task": task, "seed": seed}
     mm = package()
-    if out is not None:  # a wrong place should not cost the minutes of work before it
-        from mm_keras.corrupting.result import SUFFIXES
-
-        check_suffix(out, "robustness", SUFFIXES)
     found = mm.robustness(run, manifest, rows, **options)
     print_frame(found.table().reset_index(), f"{found.task}: {found.measure}, {found.n} rows, 95 % intervals")
     for sentence in found.sentences:
@@ -117,7 +112,7 @@ def robustness(
 def reliability(
     run: RunFolder,
     manifest: Annotated[Path | None, typer.Argument(help="Rows to look at. Defaults to the run's test rows.")] = None,
-    out: Annotated[Path | None, typer.Option(help="A .png, .json, .csv or .html file.")] = None,
+    out: ResultFile = None,
 ):
     """Measure whether a run is right as often as it says."""
     found = package().reliability(run, manifest)
@@ -132,7 +127,7 @@ def calibrate(
     manifest: Annotated[Path | None, typer.Argument(help="Rows to fit on. Defaults to the validation rows.")] = None,
     level: Annotated[float, typer.Option(help="Chance with which an interval holds the target.")] = 0.9,
     accuracy: Annotated[float | None, typer.Option(help="Accuracy wished for of the answers that are given.")] = None,
-    out: Annotated[Path | None, typer.Option(help="A .png, .json, .csv or .html file.")] = None,
+    out: ResultFile = None,
 ):
     """Fit temperatures, intervals and thresholds anew, and store them in the run."""
     mm = package()
