@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from mm_keras.data.folds import cut_folds, whole_groups
+from mm_keras.data.folds import cut_folds
 from mm_keras.data.splits import draw_splits
 from mm_keras.errors import DataError
 
@@ -32,7 +32,7 @@ def fold_data(data, folds, task, seed):
         return [data]
     rows = data.rows
     classes = rows.labels[task] if task in data.classes else None
-    groups = None if rows.groups is None else whole_groups(rows.groups)
+    groups = rows.groups
     parted = cut_folds(folds, len(rows), classes, groups, seed, wanted="`folds` must be 0 or")
     made = []
     for number, (rest, _) in enumerate(parted):

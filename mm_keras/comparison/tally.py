@@ -5,6 +5,7 @@ import pandas as pd
 
 from mm_keras.comparison.scores import compare_gains, gains_of, pooled
 from mm_keras.comparison.verdict import MARGIN, addition, headline, judge, warnings_of
+from mm_keras.data.folds import whole_groups
 from mm_keras.errors import DataError
 
 COSTS = ("parameters", "step_ms", "latency_ms", "bytes")
@@ -104,7 +105,7 @@ def _groups(rows, ids):
     if rows.groups is None:
         return None
     place = {i: n for n, i in enumerate(rows.ids)}
-    return np.array([rows.groups[place[i]] or f"\0{i}" for i in ids], object)
+    return whole_groups(rows.groups)[[place[i] for i in ids]]
 
 
 def _cost(candidate, candidates, cells):

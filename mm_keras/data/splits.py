@@ -3,6 +3,7 @@
 import numpy as np
 from sklearn.model_selection import train_test_split
 
+from mm_keras.data.folds import whole_groups
 from mm_keras.data.tables import as_text
 from mm_keras.errors import DataError
 
@@ -61,7 +62,7 @@ def draw_splits(count, shares, seed, labels=None, groups=None):
     splits, rest = np.full(count, "train", dtype=object), np.arange(count)
     left = 1.0
     if groups is not None:
-        groups = np.array([g or f"\0{i}" for i, g in enumerate(groups)], dtype=object)
+        groups = whole_groups(groups)
     for name, share in (("test", shares[2]), ("validation", shares[1])):
         if share:
             taken = _take(rest, share / left, seed, labels, groups)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from mm_keras.data.folds import whole_groups
 from mm_keras.errors import DataError
 from mm_keras.evaluation.evaluate import HEADLINES
 from mm_keras.evaluation.metrics import with_intervals
@@ -69,7 +70,7 @@ class Judge:
         gains = {kind: self.gains(own) for kind, own in logits.items()}
         owner = np.arange(len(next(iter(self.weights.values()))))
         if self._groups is not None:
-            owner = np.unique([g or f"\0{i}" for i, g in enumerate(self._groups)], return_inverse=True)[1]
+            owner = np.unique(whole_groups(self._groups), return_inverse=True)[1]
         sums, counts = {}, {}
         for name in self.tasks:
             # Rows that each kind was asked about, so that differences are paired.
