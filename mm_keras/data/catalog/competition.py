@@ -1,9 +1,8 @@
 """`competition`: an easy input that is learned first, and a hard one that knows more."""
 
-from pathlib import Path
-
 import numpy as np
-import pandas as pd
+
+from mm_keras.data.catalog.planted import write_vectors
 
 CLASSES = 4
 CLUES = 0.8  # share of the rows in which the easy input knows the class
@@ -49,15 +48,5 @@ def make_competition(folder, seed=0, rows=3000):
     bits = np.stack([labels // 2, labels % 2], axis=1) * 2.0 - 1.0
     hard[:, [0, 2]] = signs * sizes[:, :2]
     hard[:, [1, 3]] = signs * bits * sizes[:, 2:]
-    table = pd.DataFrame({"id": [f"r{i:05d}" for i in range(rows)]})
-    for name, vector in (("easy", easy), ("hard", hard)):
-        columns = [f"{name}_{i}" for i in range(vector.shape[1])]
-        table = table.join(pd.DataFrame(vector.round(4), columns=columns))
-    table["label"] = np.array(list("abcd"))[labels]
-    held, tested = rows // 10, 4 * rows // 10
-    table["split"] = np.repeat(["train", "validation", "test"], [rows - held - tested, held, tested])
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    table.to_csv(folder / "manifest.csv", index=False)
-    (folder / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
-    return folder / "manifest.csv"
+    names = np.array(list("abcd"))[labels]
+    return write_vectors(folder, RECIPE, {"easy": easy, "hard": hard}, names, held=0.1, tested=0.4)

@@ -67,17 +67,32 @@ def make_distractor(folder, seed=0, rows=3000):
 
 
 def _write(folder, title, fusion, vectors, labels):
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = len(labels)
-    table = pd.DataFrame({"id": [f"r{i:05d}" for i in range(rows)]})
-    for name, vector in vectors.items():
-        table[[f"{name}_{i}" for i in range(FEATURES)]] = vector.round(4)
-    table["label"] = labels
-    table["split"] = np.repeat(["train", "validation", "test"], [rows - 2 * (rows // 5), rows // 5, rows // 5])
-    table.to_csv(folder / "manifest.csv", index=False)
     inputs = "\n".join(INPUT.format(name=name) for name in vectors)
     task = "label: {kind: classification}"
     recipe = RECIPE.format(title=title, inputs=inputs, fusion=fusion, task=task)
+    return write_vectors(folder, recipe, vectors, labels, held=0.2, tested=0.2)
+
+
+def write_vectors(folder, recipe, vectors, labels, held, tested):
+    """Writes `manifest.csv` and `recipe.yaml` of a set of vectors; returns the path of the manifest.
+
+    Args:
+        folder: Where to write; made if absent.
+        recipe: YAML.
+        vectors: `{input: float array (rows, features)}`; the columns are `<input>_0` and so on.
+        labels: Of the rows, in the column `label`.
+        held: Share of the rows that validate, which come behind those that train.
+        tested: Share of the rows that test, which come last.
+    """
+    folder, rows = Path(folder), len(labels)
+    folder.mkdir(parents=True, exist_ok=True)
+    table = pd.DataFrame({"id": [f"r{i:05d}" for i in range(rows)]})
+    for name, vector in vectors.items():
+        columns = [f"{name}_{i}" for i in range(vector.shape[1])]
+        table = table.join(pd.DataFrame(vector.round(4), columns=columns))
+    table["label"] = labels
+    counts = int(held * rows), int(tested * rows)
+    table["split"] = np.repeat(["train", "validation", "test"], [rows - sum(counts), *counts])
+    table.to_csv(folder / "manifest.csv", index=False)
     (folder / "recipe.yaml").write_text(recipe, encoding="utf-8")
     return folder / "manifest.csv"
