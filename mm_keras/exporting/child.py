@@ -9,7 +9,10 @@ import time
 from pathlib import Path
 
 import mm_keras
-from mm_keras.errors import ExportError
+from mm_keras.errors import DataError, ExportError, RecipeError
+
+# What a worker says to the user; anything else is a failure of the worker.
+FAULTS = (DataError, ExportError, RecipeError, FloatingPointError)
 
 # Workers see no GPU, so that what they compare is what a CPU server computes, and they keep their logs short.
 _ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -67,7 +70,7 @@ class Child:
             tail = self._err.read_text(errors="replace").strip()[-2000:]
             raise ExportError(f"{self.what} failed while {last} (exit status {code}): {tail}")
         result = pickle.loads(self._result.read_bytes())
-        if isinstance(result, ExportError):
+        if isinstance(result, FAULTS):
             raise result
         return result
 
@@ -81,11 +84,11 @@ def report_step(text):
 
 
 def work(function):
-    """In a worker: reads the job, runs `function(job)` and writes what it returns, or the `ExportError` it raises."""
+    """In a worker: reads the job, runs `function(job)` and writes what it returns, or the fault it raises."""
     job, result = (Path(p) for p in sys.argv[1:3])
     try:
         value = function(pickle.loads(job.read_bytes()))
-    except ExportError as error:
+    except FAULTS as error:
         value = error
     result.write_bytes(pickle.dumps(value))
 
