@@ -55,6 +55,7 @@ class Trainer:
         validation = self.dataset(data.validation) if len(data.validation) else None
         balancing = self._balancing(data, validation)
         self.compile()
+        self._build_state(data.train)
         best = [] if validation is None else [BestWeights(self._validation_losses(), training.patience)]
         history = self.network.fit(
             train,
@@ -165,6 +166,18 @@ class Trainer:
             loss_weights=self.loss_weights,
             weighted_metrics={task: self.tasks[task].metrics() for task in self.tasks},
         )
+
+    def _build_state(self, rows):
+        """Makes the variables of the optimizer, the losses and the metrics, on outputs of zeros.
+
+        TensorFlow traces a function that makes variables a second time, which doubles the wait for the first step.
+        """
+        self.network.optimizer.build(self.network.trainable_variables)
+        targets, weights = targets_and_weights(self.tasks, rows.take([0]))
+        outputs = {h: keras.ops.zeros((1, *t.shape[1:]), t.dtype) for h, t in self.network.output.items()}
+        targets, weights = ({h: part[task] for h, task in self.heads.items()} for part in (targets, weights))
+        self.network.compute_loss(None, targets, outputs, weights)
+        self.network.compute_metrics(None, targets, outputs, weights)
 
     def dataset(self, rows, epochs=None):
         """Returns the rows as batches for `network`; shuffled and augmented for a `range` of `epochs`."""
