@@ -1,8 +1,10 @@
 """Small real values of every modality, and a run of all five that needs no training."""
 
+import fcntl
 import io
 import json
 import os
+import pickle
 import wave
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -150,13 +152,34 @@ def build_run(folder, recipe, seed=0, rows=None):
 
 
 @pytest.fixture(scope="session")
+def once(tmp_path_factory):
+    """A function that makes a folder by calling `make(folder)`, in the first of the processes that test side by side.
+
+    It returns the folder and what `make` returned, pickled.
+    """
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+
+    def made(name, make):
+        folder, told = root / f"once_{name}", root / f"once_{name}.pickle"
+        with open(root / f"once_{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not told.exists():
+                folder.mkdir()
+                told.write_bytes(pickle.dumps(make(folder)))
+        return folder, pickle.loads(told.read_bytes())
+
+    return made
+
+
+@pytest.fixture(scope="session")
 def five_input_run(tmp_path_factory):
     """A run of all five modalities with random weights."""
     return build_run(tmp_path_factory.mktemp("run"), five_input_recipe())
 
 
 @pytest.fixture(scope="session")
-def five_input_bundle(five_input_run, tmp_path_factory):
+def five_input_bundle(five_input_run, once):
     """The export of `five_input_run`, for the tests of `exporting`.
 
     Its rows are labelled by the model itself, but for one in ten: an untrained model has no accuracy of its own, and
@@ -172,8 +195,7 @@ def five_input_bundle(five_input_run, tmp_path_factory):
     labels = list(five_input_run.tasks["category"].decode(outputs["category"])["category"])
     labels[::10] = [""] * 10
     rows = ListRows(examples, {"category": labels, "rating": [float(v) + 1 for v in outputs["rating"][:, 0]]})
-    out = tmp_path_factory.mktemp("served") / "pets"
-    return export(five_input_run, out, rows, int8_max_drop=0.05, verbose=False)
+    return once("served", lambda f: export(five_input_run, f / "pets", rows, int8_max_drop=0.05, verbose=False))[1]
 
 
 @pytest.fixture(scope="session")
@@ -194,11 +216,11 @@ def card_recipe(**training):
 
 
 @pytest.fixture(scope="session")
-def digits_folder(tmp_path_factory):
+def digits_folder(once):
     """200 rows of the built-in digits on disk, with `manifest.csv` and `recipe.yaml`."""
     from mm_keras import make_digits
 
-    return make_digits(tmp_path_factory.mktemp("digits"), rows=200).parent
+    return once("digits", lambda folder: make_digits(folder, rows=200))[0]
 
 
 @pytest.fixture(scope="session")
@@ -210,10 +232,13 @@ def digits_data(digits_folder):
 
 
 @pytest.fixture(scope="session")
-def digits_run(digits_folder, digits_data, tmp_path_factory):
+def digits_run(digits_folder, digits_data, once):
     """A run of two epochs on the built-in digits, all four inputs and both tasks."""
-    from mm_keras import fit, load_recipe
+    from mm_keras import fit, load_recipe, load_run
 
-    recipe = load_recipe(digits_folder / "recipe.yaml")
-    recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"epochs": 2})})
-    return fit(recipe, digits_data, tmp_path_factory.mktemp("runs") / "digits", verbose=False)
+    def train(folder):
+        recipe = load_recipe(digits_folder / "recipe.yaml")
+        recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"epochs": 2})})
+        fit(recipe, digits_data, folder / "digits", verbose=False)
+
+    return load_run(once("runs", train)[0] / "digits")

@@ -165,6 +165,7 @@ def test_preview_and_extract(fitted, recipe_file, digits_folder, tmp_path):
     assert table.columns.tolist() == ["id", "split", "digit", "magnitude", "word", "card", "fusion"]
 
 
+@pytest.mark.slow
 def test_a_module_of_the_users_is_imported_first(recipe_file, digits_folder, tmp_path):
     """`--import` finds what a recipe names, from the working directory; the run then finds it by itself."""
     (tmp_path / "my_kinds.py").write_text(

@@ -78,7 +78,7 @@ OPTIONS = {
 
 
 def combinations():
-    """Every fusion with first encoders; every encoder with one fusion of each level, slow but for the first."""
+    """Every fusion with first encoders; every encoder with the first fusion, and, slow, with one of another level."""
     first, levels = parts.Fusion().kind, {}
     for fusion in [first, *FUSIONS]:
         levels.setdefault(resolve(FUSIONS[fusion]).level, fusion)
@@ -86,11 +86,11 @@ def combinations():
         yield pytest.param((fusion, FIRST if fusion == first else FUSED), id=fusion)
     numbers = [(number, MODALITY) for number in range(1, max(len(KINDS[name]) for name in MODALITY))]
     numbers += [(number, MOVING) for number in range(max(len(KINDS[name]) for name in MOVING))]
-    for number, names in numbers:
+    others = [fusion for fusion in levels.values() if fusion != first]
+    for turn, (number, names) in enumerate(numbers):
         # The second encoder of each modality, the third of each..; a shorter list begins again.
         encoders = {n: KINDS[n][number % len(KINDS[n])] for n in names}
-        for fusion in levels.values():
-            slow = [] if fusion == first else [pytest.mark.slow]
+        for fusion, slow in ((first, []), (others[turn % len(others)], [pytest.mark.slow])):
             yield pytest.param((fusion, encoders), id=f"{fusion}-{'-'.join(encoders.values())}", marks=slow)
     yield pytest.param((first, OPTIONS), id=f"{first}-options")
 

@@ -22,6 +22,7 @@ ROWS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoders", ROWS, ids=range(3))
 def test_the_maps_of_every_encoder_add_up(encoders, tmp_path):
     recipe = five_input_recipe("concat", **encoders)

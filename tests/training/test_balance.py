@@ -291,8 +291,8 @@ COLUMNS = {
 }
 
 
-# One in the default tests: each compiles a network of its own.
-@pytest.mark.parametrize("case", [c if c == "ogm_ge" else pytest.param(c, marks=pytest.mark.slow) for c in CASES])
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
 def test_a_balanced_run_is_a_plain_model_with_what_was_learned_in_its_history(table, case, tmp_path):
     recipe = recipe_of(**CASES[case], dropout=0.1)
     assert parts.load_recipe(yaml.safe_load(recipe.to_yaml())) == recipe
