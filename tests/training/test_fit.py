@@ -13,6 +13,7 @@ from conftest import card_recipe
 import mm_keras.recipe as parts
 from mm_keras.data.manifest import load
 from mm_keras.errors import DataError
+from mm_keras.training.balance.network import BalancedNetwork
 from mm_keras.training.callbacks import BestWeights, StopOnNaN
 from mm_keras.training.fit import Trainer, fit
 from mm_keras.training.learn import learn
@@ -241,6 +242,16 @@ def test_mixed_precision_trains_and_answers_in_float32(card_data, tmp_path):
     assert all(output.dtype == "float32" for output in run.model.output.values())
     history = pd.read_csv(tmp_path / "run/history.csv")
     assert history["loss"].iloc[-1] < history["loss"].iloc[0]
+
+
+@pytest.mark.parametrize("options", [{}, {"task_balance": "uncertainty"}, {"precision": "mixed_float16"}], ids=str)
+def test_the_step_is_traced_once(card_data, options, tmp_path, monkeypatch):
+    """A trace that makes variables is thrown away by TensorFlow, and the first step waits for a second one."""
+    traced, owner = [], BalancedNetwork if "task_balance" in options else keras.Model
+    step = owner.train_step
+    monkeypatch.setattr(owner, "train_step", lambda self, data: traced.append(self) or step(self, data))
+    fit(card_recipe(epochs=2, **options), card_data, tmp_path / "run", verbose=False)
+    assert len(traced) == 1
 
 
 def test_auxiliary_heads_are_in_the_loss_but_not_in_the_model(digits_run):
