@@ -107,6 +107,7 @@ def explain_subject(subject, target=None, method="integrated_gradients", task=No
                 panels={n: panel for n, (_, panel) in views.items()},
                 methods=methods,
                 is_logit=bool(engine.is_chance(columns[row])),
+                started=subject.started,
             )
         )
     return made

@@ -36,6 +36,7 @@ class Explanation:
             present; names sorted. Positive: each makes the other worth more. Negative: they say the same.
         interaction_errors: `{(a, b): standard error}`; 0 where the scores are exact.
         is_logit: Whether the numbers are logits; else they are in the output's own unit.
+        started: Names of the inputs whose maps are measured from a baseline that was given.
     """
 
     task: str
@@ -53,6 +54,7 @@ class Explanation:
     interactions: dict = field(default_factory=dict)
     interaction_errors: dict = field(default_factory=dict)
     is_logit: bool = True
+    started: tuple = ()
 
     @property
     def shares(self):
@@ -92,12 +94,14 @@ class Explanation:
 
     @property
     def method_words(self):
-        """The method as people read it, with the inputs whose map another one made."""
+        """The method as people read it, with the inputs whose map another one made, or that start at a baseline."""
         others = {}
         for name, other in self.methods.items():
             if other != self.method and not self.panels[name].missing:
                 others.setdefault(other, []).append(name)
         said = [f"{', '.join(names)}: {other}" for other, names in others.items()]
+        if started := [n for n in self.started if not self.panels[n].missing]:
+            said.append(f"{', '.join(started)}: from a given baseline")
         return f"{self.method} ({'; '.join(said)})".replace("_", " ") if said else self.method.replace("_", " ")
 
     @property
@@ -146,6 +150,7 @@ class Explanation:
                 "kind": p.kind,
                 "missing": p.missing,
                 "method": self.methods.get(n, self.method),
+                "started": n in self.started,
                 "names": p.names,
                 "map": _rounded(self.maps[n]),
             }

@@ -1,8 +1,8 @@
 """What is explained: examples of a run of the house, or one of any Keras model. Two adapters with one face.
 
 A subject has `engine`, told what the inputs are; `tasks`; `tensors` `{input: array (rows, ...)}` of the examples;
-`blanks`, the same `(1, ...)` of one that holds nothing, or `None` where that is zeros; and
-`panel(input, row, attribution)`, the map and the `Panel` for a person.
+`blanks`, the same `(1, ...)` of one that holds nothing, or `None` where that is zeros; `started`, the inputs whose maps
+start at a baseline that was given; and `panel(input, row, attribution)`, the map and the `Panel` for a person.
 """
 
 import keras
@@ -39,7 +39,12 @@ def run_engine(run, model=None, layers=None, baselines=None):
     tensors, fine = run.encode([baselines])
     if bad := [n for n, ok in fine.items() if not ok.all()]:
         raise DataError(f"`baselines`: {', '.join(bad)} cannot be decoded.")
-    return engine.starting(tensors, [n for n, p in run.preprocessors.items() if baselines.keys() & p.raw_specs.keys()])
+    return engine.starting(tensors, inputs_of(run, baselines))
+
+
+def inputs_of(run, fields):
+    """Returns the names of the inputs that any of these fields are of."""
+    return tuple(n for n, p in run.preprocessors.items() if p.raw_specs.keys() & set(fields))
 
 
 class RunSubject:
@@ -63,7 +68,7 @@ class RunSubject:
             raise DataError(f"the example's {named} cannot be decoded, so there is nothing to explain.")
         self.blanks = None
         self.tasks = run.tasks
-        self.engine = run_engine(run, layers=layers, baselines=baselines)
+        self.engine, self.started = run_engine(run, layers=layers, baselines=baselines), inputs_of(run, baselines or ())
 
     def panel(self, name, row, attribution):
         """Returns `(map, Panel)` of one input of one example."""
@@ -103,6 +108,7 @@ class ModelSubject:
         layout = _layout(model) if known else None
         self.tensors = {n: _array(n, v, self._kinds[n], layout) for n, v in given.items()}
         zeros = {n: np.zeros_like(t) for n, t in self.tensors.items()}
+        self.started = tuple(blanks)
         self.blanks = zeros | {n: _array(n, v, self._kinds[n], layout) for n, v in blanks.items()}
         if layout is None:
             layout = ClosedLayout(model, self.tensors, _packing(example))

@@ -1,5 +1,7 @@
 """Maps of a run that start at a value of one's own in place of the blank one."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -47,6 +49,15 @@ def test_other_methods_start_there_too(five_input_run, framed, method):
 def test_the_scores_of_inputs_stay_those_of_missing_ones(five_input_run, framed):
     plain, started = mm.explain(five_input_run, framed), mm.explain(five_input_run, framed, baselines={"photo": WHITE})
     assert started.scores == plain.scores
+
+
+def test_it_says_where_maps_start(five_input_run, framed):
+    plain, started = mm.explain(five_input_run, framed), mm.explain(five_input_run, framed, baselines={"photo": WHITE})
+    assert (plain.started, started.started) == ((), ("photo",))
+    assert "baseline" not in plain.to_html()
+    assert "photo: from a given baseline" in started.to_html()
+    assert "photo: from a given baseline" in repr(started)
+    assert [v["started"] for v in json.loads(started.to_json())["inputs"].values()] == [True, *[False] * 4]
 
 
 def test_a_missing_input_has_no_map_wherever_it_starts(five_input_run, framed):
