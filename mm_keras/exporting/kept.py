@@ -11,7 +11,7 @@ FILE, DEVICE_FILE = "kept.npz", "litert/kept.npz"
 KEPT_ROWS = 4
 
 
-def save_kept(folder, raw, tensors, preprocessors, subsets, outputs):
+def save_kept(folder, raw, tensors, preprocessors, subsets, outputs, explained):
     """Writes `FILE`; equal content gives equal bytes.
 
     Args:
@@ -21,6 +21,7 @@ def save_kept(folder, raw, tensors, preprocessors, subsets, outputs):
         preprocessors: `{input: preprocessor}`.
         subsets: The subsets of inputs that are proven.
         outputs: `[{output: array (rows, ...)}]` of the Keras model for each subset.
+        explained: `{subset: {output: array (rows, ...)}}` of the signature `explain`, of some subsets; or empty.
     """
     arrays = {}
     for field, values in raw.items():
@@ -29,7 +30,8 @@ def save_kept(folder, raw, tensors, preprocessors, subsets, outputs):
         for field in p.raw_specs:
             arrays |= _packed(f"blank/{name}/{field}", np.array([p.blank[field]], raw[field].dtype))
     arrays |= {f"tensors/{n}": t for n, t in tensors.items()}
-    np.savez_compressed(Path(folder) / FILE, **arrays, **_answers(subsets, outputs))
+    arrays |= _answers("outputs", zip(subsets, outputs, strict=True)) | _answers("explained", explained.items())
+    np.savez_compressed(Path(folder) / FILE, **arrays)
 
 
 def load_kept(folder):
@@ -37,9 +39,9 @@ def load_kept(folder):
 
     Returns:
         `{"raw": {field: array}, "blank": {input: {field: array (1, ...)}}, "tensors": {input: array}, "outputs":
-        {subset: {output: array}}}`.
+        {subset: {output: array}}, "explained": {subset: {output: array}}}`.
     """
-    kept = {"raw": {}, "blank": {}, "tensors": {}, "outputs": {}}
+    kept = {"raw": {}, "blank": {}, "tensors": {}, "outputs": {}, "explained": {}}
     with np.load(Path(folder) / FILE, allow_pickle=False) as file:
         for key in file.files:
             room, _, rest = key.partition("/")
@@ -56,7 +58,7 @@ def load_kept(folder):
             elif room == "tensors":
                 kept["tensors"][rest] = file[key]
             else:
-                _add_answer(kept["outputs"], rest, file[key])
+                _add_answer(kept[room], rest, file[key])
     return kept
 
 
@@ -73,7 +75,7 @@ def save_device_rows(folder, values, tensors, subsets, outputs):
     arrays = {f"values/{n}": v[:KEPT_ROWS] for n, v in values.items()}
     arrays |= {f"tensors/{n}": t[:KEPT_ROWS] for n, t in tensors.items()}
     few = [{n: v[:KEPT_ROWS] for n, v in found.items()} for found in outputs]
-    np.savez_compressed(Path(folder) / DEVICE_FILE, **arrays, **_answers(subsets, few))
+    np.savez_compressed(Path(folder) / DEVICE_FILE, **arrays, **_answers("outputs", zip(subsets, few, strict=True)))
 
 
 def load_device_rows(folder):
@@ -93,12 +95,8 @@ def load_device_rows(folder):
     return kept
 
 
-def _answers(subsets, outputs):
-    return {
-        f"outputs/{' '.join(subset)}/{name}": values
-        for subset, found in zip(subsets, outputs, strict=True)
-        for name, values in found.items()
-    }
+def _answers(room, by_subset):
+    return {f"{room}/{' '.join(s)}/{name}": values for s, found in by_subset for name, values in found.items()}
 
 
 def _add_answer(answers, key, values):

@@ -117,7 +117,8 @@ class SavedModelProof:
         few = {f: v[:KEPT_ROWS] for f, v in self.raw.items()}
         tensors, _ = encode_raw(self.run, few)
         kept = traced_outputs(call, tensors, self.subsets, KEPT_ROWS)
-        save_kept(self.path, few, tensors, self.run.preprocessors, self.subsets, kept)
+        explained = {s: self._maps(blank_others(tensors, s)) for s, _ in self.explained}
+        save_kept(self.path, few, tensors, self.run.preprocessors, self.subsets, kept, explained)
         return results
 
     def finish(self, model, reference):
@@ -142,7 +143,7 @@ class SavedModelProof:
             checks += compare_outputs("SavedModel", "embedding", subset, outputs, embedding, SAVED_MODEL_TOLERANCE)
             checks.append(compare_used("embedding", subset, outputs, wanted[None]))
         for subset, request in self.explained:
-            wanted = reference_maps(self.run, self.explaining, encode_raw(self.run, request)[0])
+            wanted = self._maps(encode_raw(self.run, request)[0])
             checks += compare_outputs("SavedModel", "explain", subset, next(results), wanted, EXPLAINED_TOLERANCE)
         served = {name: next(results) for name in self.bad}
         for name in filter(None, self.bad):
@@ -153,6 +154,9 @@ class SavedModelProof:
         lacking = float(len(wanted - played))
         checks.append(Check("SavedModel", "all", "warm-up: requests lost", "all", (), len(played), lacking, 0.0))
         return checks, {k: answer[k] for k in ("ops", "milliseconds")}
+
+    def _maps(self, tensors):
+        return reference_maps(self.run, self.explaining, tensors)
 
     def _compare(self, signature, subset, outputs, wanted, tensors):
         for name, task in self.run.tasks.items():

@@ -16,7 +16,7 @@ from mm_keras.exporting.parity import blank_others, compare_outputs
 from mm_keras.exporting.served.check import FORBIDDEN
 
 # Another processor or version of TensorFlow rounds otherwise than the one that exported.
-TOLERANCE = 1e-4
+TOLERANCE, EXPLAINED_TOLERANCE = 1e-4, 1e-3
 # What the quantised files may differ on a few rows, against the worst that the export itself measured on many.
 GROWTH, ROOM = 2.0, 0.02
 
@@ -57,6 +57,7 @@ def prove_saved_model(folder, kept, schema, parity):
     for subset in kept["outputs"]:
         raw, tensors = kept_request(kept, subset), blank_others(kept["tensors"], subset)
         requests += [("serving_default", raw), ("tensors", tensors), ("embedding", raw)]
+    requests += [("explain", kept_request(kept, subset)) for subset in kept["explained"]]
     answer = _run("served.check", {"path": str(folder), "requests": requests})
     results, checks = iter(answer["results"]), []
     for subset, wanted in kept["outputs"].items():
@@ -64,6 +65,8 @@ def prove_saved_model(folder, kept, schema, parity):
             names = ["embedding"] if signature == "embedding" else [n for n in wanted if n != "embedding"]
             own = {n: wanted[n] for n in names}
             checks += compare_outputs("SavedModel", signature, subset, next(results), own, TOLERANCE)
+    for subset, wanted in kept["explained"].items():
+        checks += compare_outputs("SavedModel", "explain", subset, next(results), wanted, EXPLAINED_TOLERANCE)
     strange = [op for op in answer["ops"] if FORBIDDEN.search(op)]
     checks.append(Check("SavedModel", "all", "forbidden ops", "all", (), 0, float(len(strange)), 0.0))
     return checks

@@ -71,6 +71,8 @@ def test_it_is_served_and_proven(five_input_run, raw, tmp_path):
     for name, values in told.items():
         np.testing.assert_array_equal(np.delete(values, 2, 0), np.delete(clean[name], 2, 0), err_msg=name)
     predictor.close()
-    mm.verify(first.path)
+    proven = mm.verify(first.path).set_index(["signature", "measure"]).loc[("explain", "difference")]
+    assert set(proven["subsets"]) == {6}
+    assert set(proven["output"]) == {c["output"] for c in apart}
     again = mm.export(five_input_run, tmp_path / "one", rows, **settings)
     assert (first.path / "saved_model.pb").read_bytes() == (again.path / "saved_model.pb").read_bytes()

@@ -157,7 +157,7 @@ def test_kept_rows_come_back_as_they_were(two, moving_run, tmp_path):
     from conftest import moving_examples
 
     raw = raw_batch(moving_run.preprocessors, moving_examples(3))
-    save_kept(tmp_path, raw, {}, moving_run.preprocessors, [], [])
+    save_kept(tmp_path, raw, {}, moving_run.preprocessors, [], [], {})
     found = load_kept(tmp_path)["raw"]
     assert found.keys() == raw.keys()
     for field, values in raw.items():
