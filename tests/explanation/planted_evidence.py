@@ -4,7 +4,7 @@ import mm_keras as mm
 from mm_keras.data.catalog.evidence import INPUTS, planted_examples
 from mm_keras.explanation.quality.truths import truth_mask
 
-__all__ = ["INPUTS", "planted_examples", "train_planted", "truths"]
+__all__ = ["INPUTS", "planted_examples", "planted_run", "train_planted", "truths"]
 
 
 def truths(place, maps, panels):
@@ -19,3 +19,9 @@ def train_planted(folder, seed=0, **training):
     training = recipe.training.model_copy(update={"seed": seed, **training})
     recipe = recipe.model_copy(update={"training": training})
     return mm.fit(recipe, mm.load(manifest, recipe), folder / "run", verbose=False)
+
+
+def planted_run(once, seed=0):
+    """Returns the `Run` of a seed, trained once in all, and its manifest."""
+    folder, _ = once(f"planted_{seed}", lambda made: train_planted(made, seed) and None)
+    return mm.load_run(folder / "run"), folder / "data" / "manifest.csv"

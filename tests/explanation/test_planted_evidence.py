@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import pandas as pd
 import pytest
-from planted_evidence import INPUTS, train_planted
+from planted_evidence import INPUTS, planted_run
 from sklearn.metrics import roc_auc_score
 
 import mm_keras as mm
@@ -17,15 +17,9 @@ SEEDS = (0, 1, 2)
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(once):
     """`seed -> (Run, its manifest)`, each trained once."""
-
-    @functools.cache
-    def train(seed):
-        folder = tmp_path_factory.mktemp("planted")
-        return train_planted(folder, seed=seed), folder / "data" / "manifest.csv"
-
-    return train
+    return functools.cache(lambda seed: planted_run(once, seed))
 
 
 @pytest.fixture(scope="module")

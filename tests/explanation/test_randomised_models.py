@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from planted_evidence import INPUTS, planted_examples, train_planted, truths
+from planted_evidence import INPUTS, planted_examples, planted_run, truths
 from scipy.stats import spearmanr
 
 from mm_keras.explanation.methods import METHODS, used
@@ -27,9 +27,9 @@ def maps_of(run, method, examples, labels):
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory):
+def found(once):
     """`{method: (maps of a trained model, of the same with all weights drawn anew)}`, and where the evidence is."""
-    run = train_planted(tmp_path_factory.mktemp("planted"))
+    run, _ = planted_run(once)
     examples, labels, places = planted_examples(10, seed=78)
     counts = {m: EXAMPLES.get(m, 10) for m in METHODS}
     trained = {m: maps_of(run, m, examples[:c], labels[:c]) for m, c in counts.items()}
