@@ -2,8 +2,10 @@
 PYTHON ?= $(shell for p in python3.12 python3.11 python3.10 python3; do if $$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then echo $$p; break; fi; done)
 VENV ?= .venv
 RUN := $(VENV)/bin
-# Two test files at a time: tracing graphs keeps one core busy, and no more.
+# Two tests at a time: tracing graphs keeps one core busy, and no more.
 BESIDE := -n 2 --dist loadfile
+# Slow ones are few and long, so that whole files would leave one of the two idle.
+STEALING := -n 2 --dist worksteal
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .PHONY: demo test test-slow lint bench serve-check old-check clean
@@ -15,7 +17,9 @@ test: $(VENV)/.installed  ## the default tests
 	$(RUN)/python -m pytest -q $(BESIDE)
 
 test-slow: $(VENV)/.installed  ## the slow ones
-	$(RUN)/python -m pytest -q -m slow $(BESIDE)
+	# In two parts: TensorFlow keeps some memory of every graph, and an hour of tracing holds gigabytes.
+	$(RUN)/python -m pytest -q -m slow $(STEALING) tests/exporting tests/test_contract.py
+	$(RUN)/python -m pytest -q -m slow $(STEALING) --ignore tests/exporting --ignore tests/test_contract.py
 
 lint: $(VENV)/.installed
 	$(RUN)/ruff check .
