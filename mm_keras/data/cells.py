@@ -14,7 +14,7 @@ from mm_keras.preprocessing.parts import list_frames, padded, sample_evenly, spl
 from mm_keras.registry import nearest
 
 
-def read_inputs(manifest, inputs, lengths, graphs):
+def read_inputs(manifest, inputs, lengths, graphs, check=None):
     """Reads the cells of all inputs; what is wrong with a row goes to the quarantine.
 
     Args:
@@ -22,6 +22,7 @@ def read_inputs(manifest, inputs, lengths, graphs):
         inputs: `{name: input}` of a recipe.
         lengths: `{input: count of numbers}` of vectors, where it is known.
         graphs: `{input: graph}` of entities, where it is known.
+        check: What looks at the files of an input, called as `check_files`, which it defaults to.
 
     Returns:
         `({input: cells}, {input: columns}, {input: graph})`: the cells as in `Rows`, the columns of vectors.
@@ -39,6 +40,8 @@ def read_inputs(manifest, inputs, lengths, graphs):
             cells[key] = _read_entity(key, spec, manifest, graphs[key])
         else:
             cells[key] = _READ[spec.layout](key, spec, manifest)
+        if spec.kind in ("image", "audio", "video"):
+            (check or check_files)(key, spec, cells[key], manifest.quarantine)
     _check_anything(cells, manifest.quarantine)
     return cells, vectors, graphs
 
@@ -66,9 +69,7 @@ def _texts(key, spec, manifest):
 
 def _read_files(key, spec, manifest):
     paths = [str(manifest.root / cell) if cell else "" for cell in _texts(key, spec, manifest)]
-    paths = np.array(paths, dtype=object)
-    check_files(key, spec, paths, manifest.quarantine)
-    return paths
+    return np.array(paths, dtype=object)
 
 
 def _read_views(key, spec, manifest):
@@ -103,9 +104,7 @@ def _read_parts(key, spec, manifest, count, choose):
         except (OSError, ValueError) as error:
             manifest.quarantine.add([row], column, [value], str(error))
         rows.append(padded(paths, count, ""))
-    paths = np.stack(rows)
-    check_files(key, spec, paths, manifest.quarantine)
-    return paths
+    return np.stack(rows)
 
 
 def _read_text(key, spec, manifest):

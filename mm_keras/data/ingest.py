@@ -29,26 +29,45 @@ def ingest_video(path, out, frames=32, side=None):
     """
     if frames < 1:
         raise ValueError(f"`frames` must be at least 1. Received: frames={frames}")
-    av, path, out = _pyav(), Path(path), Path(out)
+    path, out = Path(path), Path(out)
+    _pyav()
     if not path.is_file():
         raise DataError(f"{path}: there is no such file.")
     if out.is_dir() and any(f.suffix.lower() in PICTURES for f in out.iterdir()):
         raise DataError(f"{out}: holds pictures already, which would mix with the frames. Give another folder.")
+    for number, picture in enumerate(video_pictures(lambda: str(path), frames, side, path)):
+        out.mkdir(parents=True, exist_ok=True)
+        picture.save(out / f"{number:04}.png")
+    return out
+
+
+def video_pictures(source, frames, side=None, name="the video"):
+    """Yields frames of a video, taken evenly, as Pillow pictures.
+
+    Args:
+        source: Function that gives a path or a fresh open file; called twice.
+        frames: Most frames.
+        side: Longest side of a picture in pixels, or `None`.
+        name: What messages call it.
+
+    Raises:
+        DataError: When PyAV is absent, or it is no video or has no frames.
+    """
+    av = _pyav()
     try:
         # Once to count, since what the header says is often absent or wrong; then again, so that memory stays flat.
-        chosen = set(sample_evenly(sum(1 for _ in _frames(av, path)), frames))
+        chosen = set(sample_evenly(sum(1 for _ in _frames(av, source())), frames))
         if not chosen:
-            raise DataError(f"{path}: the video has no frames.")
-        out.mkdir(parents=True, exist_ok=True)
-        pictures = (frame for number, frame in enumerate(_frames(av, path)) if number in chosen)
-        for number, frame in enumerate(pictures):
+            raise DataError(f"{name}: the video has no frames.")
+        for number, frame in enumerate(_frames(av, source())):
+            if number not in chosen:
+                continue
             picture = frame.to_image()
             if side is not None:
                 picture.thumbnail((side, side))
-            picture.save(out / f"{number:04}.png")
+            yield picture
     except (av.error.FFmpegError, OSError) as error:
-        raise DataError(f"{path}: cannot be read as a video: {error}") from None
-    return out
+        raise DataError(f"{name}: cannot be read as a video: {error}") from None
 
 
 def ingest(manifest, column, out, frames=32, side=None):
@@ -103,9 +122,10 @@ def is_manifest(path):
 
 
 def _frames(av, path):
-    with av.open(str(path)) as container:
+    with av.open(path) as container:
         if not container.streams.video:
-            raise DataError(f"{path}: holds no video, but {[s.type for s in container.streams] or 'nothing'}.")
+            held = [s.type for s in container.streams] or "nothing"
+            raise DataError(f"{path if isinstance(path, str) else 'the file'}: holds no video, but {held}.")
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         yield from container.decode(stream)

@@ -40,7 +40,7 @@ def find_classes(tasks, labels, splits, quarantine):
             continue
         own, names = labels[key], spec.classes
         if names is None:
-            names = sorted({c for c in own[(splits == "train") & ~quarantine.bad] if c != ""}, key=_natural)
+            names = sorted({c for c in own[(splits == "train") & ~quarantine.bad] if c != ""}, key=natural)
         known = {"", *names}
         unknown = np.flatnonzero([c not in known for c in own])
         where = "the classes of the recipe" if spec.classes else "the classes of the training rows"
@@ -51,7 +51,8 @@ def find_classes(tasks, labels, splits, quarantine):
     return found
 
 
-def _natural(text):
+def natural(text):
+    """Returns the key that sorts class names as people do: numbers by their size, then words."""
     try:
         return (0, float(text), text)
     except ValueError:

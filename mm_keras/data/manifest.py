@@ -12,9 +12,11 @@ from mm_keras.data.cells import check_files, read_inputs
 from mm_keras.data.labels import find_classes, read_labels
 from mm_keras.data.quarantine import Quarantine, changed_since, first_faults
 from mm_keras.data.rows import Rows
+from mm_keras.data.shards.dataset import is_shards
 from mm_keras.data.splits import read_splits
 from mm_keras.data.tables import Manifest, as_text, read_table
 from mm_keras.errors import DataError
+from mm_keras.preprocessing.accelerators import leave_accelerators
 from mm_keras.recipe import load_recipe
 
 
@@ -103,10 +105,14 @@ class Data:
             if lacking := sorted(set(wanted) - set(found)):
                 raise DataError(f"{self.name}: was loaded without the {room} {lacking}. Load it with this recipe.")
 
+    @property
+    def counts(self):
+        """`{split: number of rows}`."""
+        return {s: int((self.rows.splits == s).sum()) for s in ("train", "validation", "test")}
+
     def __repr__(self):
-        counts = {s: int((self.rows.splits == s).sum()) for s in ("train", "validation", "test")}
-        bad = self.quarantine["row"].nunique()
-        return f"Data({self.name!r}, {', '.join(f'{k}={v}' for k, v in counts.items())}, quarantined={bad})"
+        counts = ", ".join(f"{split}={count}" for split, count in self.counts.items())
+        return f"Data({self.name!r}, {counts}, quarantined={self.quarantine['row'].nunique()})"
 
 
 def load(
@@ -126,13 +132,13 @@ def load(
     Args:
         source: Path of a CSV, TSV, JSONL or Parquet file, or a DataFrame. Paths in it are relative to the file. Beside
             the recipe's columns it may have `id`, `split` (train, validation or test) and `group` (rows of a group
-            share a split).
+            share a split). Or a folder that `prepare` made: its rows stream, and keep the splits they were given then.
         recipe: A `Recipe`, or the path of one.
         root: Folder that paths are relative to. Defaults to the manifest's, for a DataFrame the working directory.
         split: Shares of train, validation and test, when there is no `split` column; classes stay in proportion.
             `None` makes all of them test rows.
         seed: Of the split. Defaults to the recipe's.
-        max_bad: Share of bad rows above which loading fails. Defaults to `0.05`.
+        max_bad: Share of bad rows above which loading fails. Defaults to `0.05`. Of shards `prepare` has asked it.
         with_labels: Whether rows need labels, and splits; `False` for prediction. Defaults to `True`.
         lengths: `{input: count of numbers}` of vectors. Defaults to that of an input's first good row.
         graphs: `{input: graph}` of entities, as `Data.graphs` has them. Defaults to the tables that the recipe names.
@@ -143,7 +149,12 @@ def load(
     Raises:
         DataError: When a column is absent, nothing is left, or too many rows are bad.
     """
+    leave_accelerators()
     recipe, seen = load_recipe(recipe), time.time()
+    if is_shards(source):
+        from mm_keras.data.shards.opening import load_shards  # which needs `Data`
+
+        return load_shards(source, recipe, with_labels=with_labels, lengths=lengths, graphs=graphs)
     manifest = _open(source, root)
     name, quarantine, tasks = manifest.name, manifest.quarantine, recipe.tasks
     cells, vectors, graphs = read_inputs(manifest, recipe.inputs, lengths or {}, graphs or {})

@@ -1,64 +1,52 @@
 """The one tf.data chain: shuffle row numbers, read and decode in parallel, batch, finish the batch, prefetch."""
 
 import math
-from dataclasses import dataclass
 
-import numpy as np
 import tensorflow as tf
 
+from mm_keras.data.caching import Cache, decoded_bytes, keep_decoded
+from mm_keras.data.drawing import Epochs
 from mm_keras.data.mixing import check_mixing, mix_batch
+from mm_keras.data.shards.sharded import ShardedRows
+from mm_keras.data.shards.stream import stream_pass
 from mm_keras.preprocessing.augmentation import keep_presence, stream
+
+__all__ = ["Epochs", "make_dataset"]
 
 # Autograph would rewrite all Python below a map: most of the time that a chain takes to build. Served graphs need none.
 PLAIN = tf.autograph.experimental.do_not_convert
 
 
-@dataclass(frozen=True)
-class Epochs:
-    """The passes of a training: augmented, shuffled, and rows mixed.
-
-    Args:
-        numbers: A `range` of epoch numbers, one pass for each.
-        seed: Of order, augmentation and mixing; all depend on it, the epoch and a row's place in that order alone.
-        shuffle: Whether each pass has an order of its own. Defaults to `True`.
-        mixup: Alpha of `mix_batch`, for rows with labels. Defaults to `0.0`, off.
-        cutmix: As `mixup`. Defaults to `0.0`.
-    """
-
-    numbers: range
-    seed: int = 0
-    shuffle: bool = True
-    mixup: float = 0.0
-    cutmix: float = 0.0
-
-    def key(self, epoch):
-        """Returns the seed of one epoch: two int64."""
-        return tf.stack([tf.constant(self.seed, tf.int64), epoch])
-
-
-def make_dataset(preprocessors, rows, *, batch_size, labels=None, epochs=None, cache_bytes=0):
+def make_dataset(preprocessors, rows, *, batch_size, labels=None, epochs=None, cache_bytes=0, cache=None):
     """Streams the rows as batches of model tensors.
 
     All epochs are one dataset, since each new iterator costs as much as several steps of a small model.
 
     Args:
         preprocessors: `{input: preprocessor}`, adapted.
-        rows: A `Rows`; only file names and small cells are in memory.
+        rows: A `Rows`, of which only file names and small cells are in memory; or a `ShardedRows`, of which nothing is.
         batch_size: Rows in a batch; the last may have fewer.
-        labels: `({key: target (rows, ...)}, {key: weight (rows,)})` for the loss, arrays, or `None`.
+        labels: `({key: target (rows, ...)}, {key: weight (rows,)})` for the loss, arrays, or `None`. Of a `ShardedRows`
+            a `GraphLabels`.
         epochs: The `Epochs` of a training. `None` is one pass in order, as the rows are.
         cache_bytes: Files are decoded once and kept when all of them, decoded, take no more than this; else they are
-            read anew in every pass.
+            read anew in every pass, as shards always are.
+        cache: A `Cache`, which says more than `cache_bytes`. Defaults to `None`: `cache_bytes` of memory.
 
     Returns:
         A `tf.data.Dataset` of `({input: tensor}, row numbers (batch,))`, or of `(tensors, targets, weights)`, with as
-        many rows as `rows` in each pass; no batch spans two. A file that has gone bad since it was checked is left out,
-        with a warning in the log; a blank row of number -1 and weight 0 takes the place, so that the count of steps
-        stays known.
+        many rows as `rows` in each pass, each once unless `epochs.draw` says otherwise; no batch spans two. A file that
+        has gone bad since it was checked is left out, with a warning in the log; a blank row of number -1 and weight 0
+        takes the place, so that the count of steps stays known.
     """
-    cells = {n: _constants(rows.cells[n]) for n in preprocessors}
+    if isinstance(rows, ShardedRows):
+        cells, tasks = {}, () if labels is None else labels.tasks
+        one_pass = stream_pass(preprocessors, rows, batch_size, epochs, tasks)
+    else:
+        cells = {n: as_tensors(rows.cells[n]) for n in preprocessors}
+        cache = Cache(cache_bytes) if cache is None else cache
+        one_pass = _one_pass(preprocessors, cells, rows, batch_size, epochs, cache)
     finish_batch = _finisher(preprocessors, cells, labels, epochs)
-    one_pass = _one_pass(preprocessors, cells, len(rows), batch_size, epochs, cache_bytes)
     if epochs is None:
         batches = one_pass(tf.constant(0, tf.int64))
     else:
@@ -69,24 +57,35 @@ def make_dataset(preprocessors, rows, *, batch_size, labels=None, epochs=None, c
 
 
 def _finisher(preprocessors, cells, labels, epochs):
-    """Returns the function of `(epoch, row numbers, {input: decoded})` that gives a batch of the dataset."""
+    """Returns the function of `(epoch, row numbers, {input: decoded})` that gives a batch of the dataset.
+
+    Rows that stream bring `{input: cells}` and `{task: labels}` of the batch too.
+    """
+    streams = callable(labels)
     mixes = epochs is not None and labels is not None and (epochs.mixup or epochs.cutmix)
     if mixes:
         infos = {n: p.tensor for n, p in preprocessors.items()}
-        check_mixing(infos, labels[0])
-    extra = None if labels is None else tuple({k: tf.constant(v) for k, v in d.items()} for d in labels)
+        check_mixing(infos, {} if streams else labels[0])
+    extra = labels
+    if labels is not None and not streams:
+        extra = tuple({k: tf.constant(v) for k, v in d.items()} for d in labels)
 
     @PLAIN
-    def finish_batch(epoch, i, decoded):
+    def finish_batch(epoch, i, decoded, own_cells=None, own_labels=None):
         at = tf.maximum(i, 0)
         key = None if epochs is None else tf.random.fold_in(epochs.key(epoch), at[0])
+        if key is not None and epochs.draw is not None:  # the same row may begin two batches
+            key = tf.random.fold_in(key, tf.reduce_sum(at * tf.range(1, tf.size(at, tf.int64) + 1)))
         tensors = {}
         for name, p in preprocessors.items():
-            values = decoded[name] if p.row_wise else p.decode(p.read(_gather(cells[name], at)))
-            tensors[name] = p.finish(values) if key is None else _finish_augmented(p, values, stream(key, name))
+            if p.row_wise:
+                values = p.unpack(decoded[name])
+            else:
+                values = p.decode(p.read(_gather(cells[name], at) if own_cells is None else own_cells[name]))
+            tensors[name] = p.finish(values) if key is None else finish_augmented(p, values, stream(key, name))
         if extra is None:
             return tensors, i
-        targets, weights = (_gather(part, at) for part in extra)
+        targets, weights = extra(own_labels) if streams else (_gather(part, at) for part in extra)
         whole = tf.cast(i >= 0, tf.float32)
         batch = tensors, targets, {k: v * whole for k, v in weights.items()}
         if mixes:
@@ -97,60 +96,52 @@ def _finisher(preprocessors, cells, labels, epochs):
     return finish_batch
 
 
-def _one_pass(preprocessors, cells, count, batch_size, epochs, cache_bytes):
-    """Returns the function of an epoch that gives the dataset of its `(epoch, row numbers, {input: decoded})`."""
-    files = {n: p for n, p in preprocessors.items() if p.row_wise}
-    decoded_bytes = 4 * count * sum(math.prod(p.decoded_shape) for p in files.values())
-    in_memory = not files or decoded_bytes <= cache_bytes
-    if in_memory:
-        good, kept = _decode_all(files, cells, count) if files else (tf.ones([count], tf.bool), {})
+def _one_pass(preprocessors, cells, rows, batch_size, epochs, cache):
+    """Returns the function of an epoch that gives the dataset of its `(epoch, row numbers, {input: packed})`."""
+    files, count = {n: p for n, p in preprocessors.items() if p.row_wise}, len(rows)
+    is_kept = not files or (cache.kind != "none" and decoded_bytes(files, count) <= cache.most_bytes)
+    if files and is_kept:
+        every = tf.data.Dataset.range(count)
+        good, kept = keep_decoded(files, rows, lambda: _decoded(every, files, cells, count).batch(256), cache)
+    elif is_kept:
+        good, kept = tf.ones([count], tf.bool), {}
+
+    moves = epochs is not None and (epochs.shuffle or epochs.draw is not None)
+    # A batch of row numbers at once, where rows are only shuffled: one by one, they cost more than the gathering.
+    at_once = moves and is_kept and epochs.draw is None
 
     @PLAIN
     def one_pass(epoch):
+        def take(i):
+            i = epochs.row(i, count, epoch) if at_once else i
+            return epoch, tf.where(tf.gather(good, i), i, -1), _gather(kept, i)
+
         order = tf.data.Dataset.range(count)
-        if epochs is not None and epochs.shuffle:
-            order = order.map(lambda i: _shuffled(i, count, epochs.key(epoch)))
-        if in_memory:
-            batches = order.batch(batch_size).map(lambda i: (tf.where(tf.gather(good, i), i, -1), _gather(kept, i)))
-        else:
-            batches = _decoded(order, files, cells, count).batch(batch_size)
+        if moves and not at_once:
+            order = order.map(lambda i: epochs.row(i, count, epoch))
+        if is_kept:
+            return order.batch(batch_size).map(take)
+        batches = _decoded(order, files, cells, count).batch(batch_size)
         return batches.map(lambda i, decoded: (epoch, i, decoded))
 
     return one_pass
 
 
 def _decoded(order, files, cells, count):
-    """Row numbers -> `(row number, {input: decoded})`, bad files left out and blank rows of number -1 at the end."""
+    """Row numbers -> `(row number, {input: packed})`, bad files left out and blank rows of number -1 at the end."""
 
     @PLAIN
     def decode(i):
-        return i, {n: p.decode(p.read(cells[n][i])) for n, p in files.items()}
+        return i, {n: p.decode_packed(p.read(cells[n][i])) for n, p in files.items()}
 
     read = order.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
-    blank = (tf.constant(-1, tf.int64), {n: tf.zeros(p.decoded_shape) for n, p in files.items()})
+    blank = (tf.constant(-1, tf.int64), {n: tf.zeros(p.decoded_shape, p.packed_dtype) for n, p in files.items()})
     good = read.ignore_errors(log_warning=True)
     return good.concatenate(tf.data.Dataset.from_tensors(blank).repeat()).take(count)
 
 
-def _decode_all(files, cells, count):
-    """Returns `(bool (rows,): is it good, {input: decoded (rows, ...)})`, bad rows zeros."""
-    kept = {n: np.zeros((count, *p.decoded_shape), np.float32) for n, p in files.items()}
-    good = np.zeros(count, bool)
-    for i, decoded in _decoded(tf.data.Dataset.range(count), files, cells, count).batch(256).as_numpy_iterator():
-        at = i[i >= 0]
-        good[at] = True
-        for name, values in decoded.items():
-            kept[name][at] = values[i >= 0]
-    with tf.device("CPU"):  # rows travel to the accelerator a batch at a time
-        return tf.constant(good), {n: tf.constant(v) for n, v in kept.items()}
-
-
-def _shuffled(i, count, key):
-    """A permutation keyed by seed and epoch: no buffer, and any epoch can be replayed on its own."""
-    return tf.random.experimental.index_shuffle(i, seed=key, max_index=tf.constant(count - 1, tf.int64))
-
-
-def _finish_augmented(preprocessor, batch, key):
+def finish_augmented(preprocessor, batch, key):
+    """Returns the model tensor of a batch in training: finished, and augmented by a seed of two int64."""
     batch = preprocessor.finish(_augmented(preprocessor, "augment", batch, key))
     return _augmented(preprocessor, "augment_finished", batch, key)
 
@@ -160,9 +151,10 @@ def _augmented(preprocessor, method, batch, key):
     return batch if augment is None else keep_presence(batch, augment(batch, key))
 
 
-def _constants(cell):
+def as_tensors(cell):
+    """Returns the cells of an input, an array or a dict of them, as tensors."""
     if isinstance(cell, dict):
-        return {f: _constants(v) for f, v in cell.items()}
+        return {f: as_tensors(v) for f, v in cell.items()}
     # A list, since an array of strings would give every row the width of the longest.
     return tf.constant(cell.tolist(), tf.string) if cell.dtype == object else tf.constant(cell)
 

@@ -2,15 +2,17 @@
 
 import os
 import re
-import stat
 
 import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+from mm_keras.data.shards.places import file_fault
 from mm_keras.errors import DataError
 from mm_keras.preprocessing.guard import guarded
 
+# Autograph would rewrite all Python below a map, which takes longer than checking hundreds of files.
+PLAIN = tf.autograph.experimental.do_not_convert
 COLUMNS = ["row", "id", "column", "value", "reason"]
 
 
@@ -74,28 +76,17 @@ def file_faults(preprocessor, paths):
         preprocessor: Of an input that reads files.
         paths: Absolute paths, each of one file; empty ones are missing inputs, not faults.
     """
-    faults = {row: fault for row, path in enumerate(paths) if path and (fault := _file_fault(path))}
+    faults = {row: fault for row, path in enumerate(paths) if path and (fault := file_fault(path))}
     rows = np.array([r for r, p in enumerate(paths) if p and r not in faults], np.int64)
     if len(rows):
         blank = tf.zeros(preprocessor.decoded_shape)
         attempt = guarded(lambda raw: preprocessor.decode(preprocessor.read(_cell(preprocessor, raw["path"]))), blank)
         files = tf.data.Dataset.from_tensor_slices([paths[r] for r in rows])
-        checked = files.map(lambda path: attempt({"path": path})[1], num_parallel_calls=tf.data.AUTOTUNE).batch(256)
+        check = PLAIN(lambda path: attempt({"path": path})[1])
+        checked = files.map(check, num_parallel_calls=tf.data.AUTOTUNE).batch(256)
         fine = np.concatenate(list(checked.as_numpy_iterator()))
         faults |= {int(r): _reason(preprocessor, paths[r]) for r in rows[~fine]}
     return faults
-
-
-def _file_fault(path):
-    """Returns what the file system says against a file, or an empty text."""
-    try:
-        found = os.stat(path)
-    except (OSError, ValueError) as error:  # a null character is a ValueError
-        absent = isinstance(error, FileNotFoundError | NotADirectoryError)
-        return "there is no such file" if absent else f"cannot be read: {getattr(error, 'strerror', None) or error}"
-    if not stat.S_ISREG(found.st_mode):
-        return "this is no file"
-    return "" if found.st_size else "the file is empty"
 
 
 def changed_since(path, moment):
@@ -114,9 +105,21 @@ def _cell(preprocessor, path):
 
 def _reason(preprocessor, path):
     """Decodes one bad file again, where the error keeps its text."""
-    attempt = tf.data.Dataset.from_tensors(path).map(
-        lambda path: preprocessor.decode(preprocessor.read(_cell(preprocessor, path)))
-    )
+    return _attempt(preprocessor, path, lambda path: preprocessor.read(_cell(preprocessor, path)))
+
+
+def decode_fault(preprocessor, contents):
+    """Returns why the bytes of one file cannot be decoded, in the words in which `file_faults` says it.
+
+    Args:
+        preprocessor: Of an input that reads files.
+        contents: Bytes.
+    """
+    return _attempt(preprocessor, contents, lambda c: {preprocessor.name: _cell(preprocessor, c)})
+
+
+def _attempt(preprocessor, value, read):
+    attempt = tf.data.Dataset.from_tensors(value).map(PLAIN(lambda value: preprocessor.decode(read(value))))
     try:
         next(iter(attempt))
     except tf.errors.OpError as error:

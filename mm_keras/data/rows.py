@@ -22,6 +22,8 @@ class Rows:
         numbers: Int array `(rows,)`, the rows' numbers in the table, 1 the first after the header.
         groups: String array `(rows,)` of the table's column `group`, empty where a row is a group of its own; `None`
             without that column.
+        sources: String array `(rows,)`: of which set each row is, when several are mixed; else `None`.
+        shares: `{source: share of a training pass}` of those sets; else `None`.
     """
 
     ids: np.ndarray
@@ -30,6 +32,8 @@ class Rows:
     splits: np.ndarray | None = None
     numbers: np.ndarray | None = None
     groups: np.ndarray | None = None
+    sources: np.ndarray | None = None
+    shares: dict | None = None
 
     def __len__(self):
         return len(self.ids)
@@ -45,8 +49,9 @@ class Rows:
 
         cells = {name: pick(value) for name, value in self.cells.items()}
         labels = {name: value[index] for name, value in self.labels.items()}
-        rest = (None if part is None else part[index] for part in (self.splits, self.numbers, self.groups))
-        return Rows(self.ids[index], cells, labels, *rest)
+        parts = (self.splits, self.numbers, self.groups, self.sources)
+        rest = (None if part is None else part[index] for part in parts)
+        return Rows(self.ids[index], cells, labels, *rest, self.shares)
 
     def split(self, name):
         """Returns the rows of one split."""

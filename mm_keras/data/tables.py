@@ -44,42 +44,75 @@ def read_table(source):
 
 
 def _read_delimited(path, delimiter):
-    # The standard library's reader says which line is too short or too long; pandas' drops, fills or fails.
-    limit = csv.field_size_limit(2**31 - 1)
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = csv.reader(file, delimiter=delimiter, strict=True)
-            try:
-                header = next(lines, None)
-                if header is None:
-                    raise ValueError("the file is empty")
-                rows, faults = [], {}
-                for cells in filter(None, lines):
-                    if len(cells) != len(header):
-                        faults[len(rows)] = f"line {lines.line_num} has {len(cells)} cells, the header {len(header)}"
-                        cells = [""] * len(header)
-                    rows.append(cells)
-            except csv.Error as error:
-                raise ValueError(f"line {lines.line_num}: {error}") from None
-    finally:
-        csv.field_size_limit(limit)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        lines = delimited_lines(file, delimiter)
+        header, rows, faults = next(lines), [], {}
+        for cells, fault in lines:
+            if fault:
+                faults[len(rows)] = fault
+            rows.append(cells)
     return pd.DataFrame(rows, columns=header, dtype=object), faults
 
 
+def delimited_lines(file, delimiter):
+    """Yields the header of a CSV or TSV, then `(cells, fault)` of each line, the cells empty where there is a fault.
+
+    Args:
+        file: Open as text, with `newline=""`.
+        delimiter: What stands between cells.
+
+    Raises:
+        ValueError: When the file is empty, or its quotes are not closed.
+    """
+    # The standard library's reader says which line is too short or too long; pandas' drops, fills or fails.
+    limit = csv.field_size_limit(2**31 - 1)
+    try:
+        lines = csv.reader(file, delimiter=delimiter, strict=True)
+        try:
+            header = next(lines, None)
+            if header is None:
+                raise ValueError("the file is empty")
+            yield header
+            for cells in filter(None, lines):
+                if len(cells) == len(header):
+                    yield cells, ""
+                else:
+                    fault = f"line {lines.line_num} has {len(cells)} cells, the header {len(header)}"
+                    yield [""] * len(header), fault
+        except csv.Error as error:
+            raise ValueError(f"line {lines.line_num}: {error}") from None
+    finally:
+        csv.field_size_limit(limit)
+
+
 def _read_jsonl(path):
-    records, faults = [], {}
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
+    with path.open(encoding="utf-8-sig", newline="\n") as file:
+        records, faults = [], {}
+        for record, fault in json_lines(file):
+            if fault:
+                faults[len(records)] = fault
+            records.append(record)
+    # As objects: pandas would turn whole numbers beside an absent one into floats.
+    return pd.DataFrame(records, dtype=object), faults
+
+
+def json_lines(file):
+    """Yields `(record, fault)` of each line of JSON, the record empty where there is a fault.
+
+    Args:
+        file: Open as text, lines ended by line feeds alone.
+    """
+    for number, line in enumerate(file, 1):
         if not line.strip():
             continue
+        record, fault = {}, ""
         try:
             record = json.loads(line)
             if not isinstance(record, dict):
                 raise ValueError(f"expected an object. Received: {type(record).__name__}")
         except ValueError as error:
-            faults[len(records)], record = f"line {number}: {error}", {}
-        records.append(record)
-    # As objects: pandas would turn whole numbers beside an absent one into floats.
-    return pd.DataFrame(records, dtype=object), faults
+            record, fault = {}, f"line {number}: {error}"
+        yield record, fault
 
 
 def _with_index(table):

@@ -10,6 +10,8 @@ Every preprocessor has the same face; `Preprocessor` holds what most share. `nam
 - `parts`: how many files one value has, for inputs whose raw value is a list of strings, padded with empty ones; only
   these have it;
 - `row_wise`: whether `decode` works on one row and may raise, giving `decoded_shape`; else it takes a whole batch;
+- `decode_packed(raw)`: `decode` in `packed_dtype`, which `unpack(batch)` turns into what `decode` gives; smaller where
+  that loses nothing, so that rows travel and are kept as bytes;
 - `finish(batch)`: a batch of decoded tensors -> the model tensor;
 - `check(raw)`: for rows that cannot raise, a bool per row: is the value one that `decode` can take?
 - `augment(batch, seed)`, `augment_finished(batch, seed)`: random changes in training, before and after `finish`,

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from itertools import islice
 
 import numpy as np
 import tensorflow as tf
@@ -60,14 +61,23 @@ class AudioPreprocessor(Preprocessor):
         return (self.samples,)
 
     def adapt(self, cells):
-        """Learns each band's mean and deviation from an array of paths, empty ones left out."""
+        """Learns each band's mean and deviation from some clips.
+
+        Args:
+            cells: An array of paths, empty ones left out, of which some are taken evenly; or a column that streams the
+                files' bytes, of which the first are taken: its rows are in no order.
+        """
         self.state = {}
-        paths = np.array([p for p in cells if p], dtype=str)
-        paths = paths[:: max(len(paths) // MOST_CLIPS, 1)]
-        if not len(paths):
+        if hasattr(cells, "parts"):
+            values = list(islice((c for c in cells if c), MOST_CLIPS))
+            read = self._given
+        else:
+            values = np.array([p for p in cells if p], dtype=str)
+            values, read = values[:: max(len(values) // MOST_CLIPS, 1)], self.read
+        if not len(values):
             return
-        clips = tf.data.Dataset.from_tensor_slices(paths)
-        clips = clips.map(lambda path: self.decode(self.read(path)), num_parallel_calls=tf.data.AUTOTUNE)
+        clips = tf.data.Dataset.from_tensor_slices(values)
+        clips = clips.map(lambda value: self.decode(read(value)), num_parallel_calls=tf.data.AUTOTUNE)
         clips = clips.ignore_errors(log_warning=True).batch(64).map(self.finish)
         none = np.zeros((0, self.spec.num_mel_bins))
         frames = np.concatenate([none, *(_frames(batch) for batch in clips.as_numpy_iterator())])
@@ -78,6 +88,9 @@ class AudioPreprocessor(Preprocessor):
 
     def read(self, cell):
         return {self.name: read_file(cell)}
+
+    def _given(self, contents):
+        return {self.name: contents}
 
     def decode(self, raw):
         """One row: bytes -> float32 `(samples,)` in [-1, 1]; empty bytes give silence."""

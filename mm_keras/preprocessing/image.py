@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from mm_keras.preprocessing.augmentation import pictures, stream
-from mm_keras.preprocessing.picture import decode_color, decode_rgba, why_no_picture
+from mm_keras.preprocessing.picture import decode_color, decode_jpeg, decode_rgba, is_jpeg, why_no_picture
 from mm_keras.preprocessing.preprocessor import Preprocessor
 from mm_keras.recipe import TensorInfo
 from mm_keras.recipe.hub import is_preset, read_part
@@ -41,13 +41,39 @@ class ImagePreprocessor(Preprocessor):
 
     def decode(self, raw):
         """One row: bytes -> float32 `(height, width, channels)` in [0, 1]; empty bytes give zeros."""
-        contents, shape = raw[self.name], self.tensor.shape
-        pixels = tf.cond(
-            tf.equal(tf.strings.length(contents), 0),
-            lambda: tf.zeros(shape),
-            lambda: self._pixels(contents),
-        )
-        return tf.ensure_shape(pixels, shape)
+        if self.spec.whole_levels:
+            return self.unpack(self.decode_packed(raw))
+        return self._unless_empty(raw[self.name], tf.float32, self._pixels)
+
+    @property
+    def packed_dtype(self):
+        return "uint8" if self.spec.whole_levels else "float32"
+
+    def decode_packed(self, raw):
+        """As `decode`, in `packed_dtype`: with `whole_levels` uint8 in 0..255."""
+        if not self.spec.whole_levels:
+            return self.decode(raw)
+        return self._unless_empty(raw[self.name], tf.uint8, self._levels)
+
+    def unpack(self, batch):
+        """What `decode_packed` gave, of any leading axes -> what `decode` gives."""
+        return tf.cast(batch, tf.float32) / 255.0 if batch.dtype == tf.uint8 else batch
+
+    def _unless_empty(self, contents, dtype, read):
+        shape = self.tensor.shape
+        empty = tf.equal(tf.strings.length(contents), 0)
+        return tf.ensure_shape(tf.cond(empty, lambda: tf.zeros(shape, dtype), lambda: read(contents)), shape)
+
+    def _levels(self, contents):
+        def of_any():
+            return _rounded(self._pixels(contents))
+
+        def of_jpeg():
+            pixels = decode_jpeg(contents, self._enough())
+            # Most often nothing is left to do, and no float is made of a pixel.
+            return tf.cond(self._fits(pixels), lambda: pixels, lambda: _rounded(self.scale(self.unpack(pixels))))
+
+        return tf.cond(is_jpeg(contents), of_jpeg, of_any) if self.spec.channels == 3 else of_any()
 
     def why(self, raw):
         """Returns string `(batch,)`: what is wrong with bytes that cannot be decoded."""
@@ -57,15 +83,25 @@ class ImagePreprocessor(Preprocessor):
         if self.spec.channels == 4:
             pixels = decode_rgba(contents)
         else:
-            pixels = decode_color(contents, self.spec.background / 255)
+            pixels = decode_color(contents, self.spec.background / 255, self._enough())
         return self.scale(pixels)
+
+    def _enough(self):
+        """Returns which sides of a JPEG of some sides suffice, for `decode_jpeg`; `None` takes all of it."""
+        if not self.spec.fast_decode:
+            return None
+        if self.spec.resize == "pad":
+            return lambda sides: self._inner(sides)[1]
+        return lambda sides: self.spec.size
+
+    def _fits(self, pixels):
+        return tf.reduce_all(tf.equal(tf.shape(pixels)[:2], self.spec.size))
 
     def scale(self, pixels):
         """Opaque RGB, or RGBA where the input has 4 channels, in [0, 1] -> the size and channels of the tensor."""
         if self.spec.channels == 1:
             pixels = tf.reduce_sum(pixels * pictures.GREY, axis=-1, keepdims=True)
-        same = tf.reduce_all(tf.equal(tf.shape(pixels)[:2], self.spec.size))
-        return tf.cond(same, lambda: pixels, lambda: tf.clip_by_value(self._resized(pixels), 0.0, 1.0))
+        return tf.cond(self._fits(pixels), lambda: pixels, lambda: tf.clip_by_value(self._resized(pixels), 0.0, 1.0))
 
     def _resized(self, pixels):
         if self.spec.resize == "pad":
@@ -122,6 +158,10 @@ class ImagePreprocessor(Preprocessor):
         tensors = np.asarray(tensors)
         count = int(np.flatnonzero(tensors.any(axis=(1, 2, 3))).max(initial=-1)) + 1
         return np.stack([self.draw(tensor) for tensor in tensors[: max(count, 1)]])
+
+
+def _rounded(pixels):
+    return tf.cast(tf.round(pixels * 255.0), tf.uint8)
 
 
 def _pixel_scale(folder):

@@ -15,6 +15,7 @@ class Preprocessor:
     reads_files = False
     row_wise = False
     most_bytes = None  # one value may have; of numbers none is long
+    packed_dtype = "float32"
 
     def __init__(self, name, spec, state=None):
         self.name, self.spec, self.state = name, spec, state or {}
@@ -36,6 +37,12 @@ class Preprocessor:
 
     def decode(self, raw):
         return raw[self.name]
+
+    def decode_packed(self, raw):
+        return self.decode(raw)
+
+    def unpack(self, batch):
+        return batch
 
     def finish(self, batch):
         return batch

@@ -7,8 +7,11 @@ import tensorflow as tf
 
 from mm_keras.preprocessing.augmentation import cells, stream
 from mm_keras.preprocessing.preprocessor import Preprocessor
-from mm_keras.preprocessing.statistics import as_float32, mean_and_deviation, quantile_edges
+from mm_keras.preprocessing.statistics import Moments, as_float32, parts_of, quantile_edges
 from mm_keras.recipe import TensorInfo
+
+# Rows that the bins of a column that streams are learned from.
+MOST_SAMPLED = 100_000
 
 
 class TabularPreprocessor(Preprocessor):
@@ -47,22 +50,35 @@ class TabularPreprocessor(Preprocessor):
         return TensorInfo(shape=(sum(groups),), groups=tuple(groups), numeric=len(self.numeric), bins=bins)
 
     def adapt(self, cells):
-        """Learns means, deviations and categories from `{field: array}`; NaN and empty strings are left out."""
-        self.state = {"mean": {}, "deviation": {}, "categories": {}}
-        options = self.spec.encoder_options
-        if options.get("numbers") == "piecewise":
-            self.state["bins"] = {}
+        """Learns means, deviations and categories from `{field: array}`; NaN and empty strings are left out.
+
+        Args:
+            cells: The arrays, or a column that streams such dicts; of more than a hundred thousand rows that stream,
+                the bins are those of the first, whose order is random.
+        """
+        moments = {field: Moments() for field in self.numeric}
+        counts = {field: Counter() for field in self.categorical}
+        options, samples = self.spec.encoder_options, {field: [] for field in self.numeric}
+        wants_bins, sampled = options.get("numbers") == "piecewise", 0
+        for part in parts_of(cells):
+            for field in self.numeric:
+                values = as_float32(part[field])
+                values = values[np.isfinite(values)]
+                moments[field].add(values)
+                if wants_bins and sampled < MOST_SAMPLED:
+                    samples[field].append(values)
+            for field in self.categorical:
+                counts[field].update(str(v) for v in part[field] if v != "")
+            sampled += len(next(iter(part.values())))
+        self.state = {"mean": {}, "deviation": {}, "categories": {}} | ({"bins": {}} if wants_bins else {})
         for field in self.numeric:
-            values = as_float32(cells[field])
-            mean, deviation = mean_and_deviation(values[np.isfinite(values)])
+            mean, deviation = moments[field].result()
             self.state["mean"][field], self.state["deviation"][field] = float(mean), float(deviation)
-            if "bins" in self.state:
-                scaled = (values[np.isfinite(values)] - mean) / deviation
+            if wants_bins:
+                scaled = (np.concatenate(samples[field]) - mean) / deviation
                 self.state["bins"][field] = quantile_edges(scaled, options["bins"])
-        for field in self.categorical:
-            counts = Counter(str(v) for v in cells[field] if v != "")
-            ranked = sorted(counts, key=lambda c: (-counts[c], c))
-            self.state["categories"][field] = ranked[: self.spec.max_categories]
+        for field, own in counts.items():
+            self.state["categories"][field] = sorted(own, key=lambda c: (-own[c], c))[: self.spec.max_categories]
 
     def read(self, cell):
         return cell

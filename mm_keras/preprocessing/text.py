@@ -97,8 +97,7 @@ class TextPreprocessor(Preprocessor):
             self._add_words(cells, pieces)
 
     def _learned_pieces(self, cells, count):
-        # A list, since an array of strings would give every row the width of the longest.
-        texts = tf.data.Dataset.from_tensor_slices([str(cell) for cell in cells]).batch(1000)
+        texts = _batches(cells)
         try:
             vocabulary = bert_vocab_from_dataset.bert_vocab_from_dataset(
                 texts.map(self._clean),
@@ -114,8 +113,8 @@ class TextPreprocessor(Preprocessor):
 
     def _add_words(self, cells, pieces):
         counts = Counter()
-        for start in range(0, len(cells), 1000):
-            texts = self._clean(tf.constant([str(cell) for cell in cells[start : start + 1000]]))
+        for batch in _batches(cells):
+            texts = self._clean(batch)
             counts.update(BasicTokenizer(lower_case=True).tokenize(texts).flat_values.numpy().tolist())
         counts = Counter({word.decode("utf-8", "replace"): n for word, n in counts.items()})
         room = max(0, self.spec.vocabulary_size - len(pieces))
@@ -234,6 +233,19 @@ class TextPreprocessor(Preprocessor):
 
     def draw(self, tensor):
         return self.words(tensor)
+
+
+def _batches(cells):
+    """Returns a dataset of string batches, of an array or of a column that streams."""
+    if hasattr(cells, "parts"):
+
+        def batches():
+            for part in cells.parts():
+                yield [str(cell) for cell in part]
+
+        return tf.data.Dataset.from_generator(batches, output_signature=tf.TensorSpec([None], tf.string))
+    # A list, since an array of strings would give every row the width of the longest.
+    return tf.data.Dataset.from_tensor_slices([str(cell) for cell in cells]).batch(1000)
 
 
 def _first_character(values):

@@ -6,7 +6,7 @@ import tensorflow as tf
 from mm_keras.errors import DataError
 from mm_keras.preprocessing.augmentation import cells, stream
 from mm_keras.preprocessing.preprocessor import Preprocessor
-from mm_keras.preprocessing.statistics import finite_rows, mean_and_deviation
+from mm_keras.preprocessing.statistics import Moments, finite_rows, parts_of
 from mm_keras.recipe import TensorInfo
 
 
@@ -37,13 +37,18 @@ class VectorPreprocessor(Preprocessor):
     def adapt(self, cells):
         """Learns mean and deviation from a float array `(rows, features)`, or `(rows, steps, features)` of sequences.
 
+        Args:
+            cells: The array, or a column that streams.
+
         Raises:
             DataError: When every row is missing.
         """
-        values = finite_rows(cells)
-        if not len(values):
+        moments = Moments()
+        for part in parts_of(cells):
+            moments.add(finite_rows(part))
+        if not moments.count:
             raise DataError(f"input {self.name!r}: every training row is missing.")
-        mean, deviation = mean_and_deviation(values)
+        mean, deviation = moments.result()
         self.state |= {"mean": mean.tolist(), "deviation": deviation.tolist()}
 
     def finish(self, batch):

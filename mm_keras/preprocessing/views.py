@@ -55,9 +55,21 @@ class ViewsPreprocessor(Preprocessor):
 
     def decode(self, raw):
         """One row: bytes `(views,)` -> float32 `(views, height, width, channels)`; empty bytes give zeros."""
-        one = tf.TensorSpec(self.single.decoded_shape, tf.float32)
-        pixels = tf.map_fn(lambda c: self.single.decode({self.name: c}), raw[self.name], fn_output_signature=one)
+        return self.unpack(self.decode_packed(raw))
+
+    @property
+    def packed_dtype(self):
+        return self.single.packed_dtype
+
+    def decode_packed(self, raw):
+        """As `decode`, in `packed_dtype`."""
+        one = tf.TensorSpec(self.single.decoded_shape, self.packed_dtype)
+        pixels = tf.map_fn(lambda c: self.single.decode_packed({self.name: c}), raw[self.name], fn_output_signature=one)
         return tf.ensure_shape(pixels, self.tensor.shape)
+
+    def unpack(self, batch):
+        """As that of `ImagePreprocessor`."""
+        return self.single.unpack(batch)
 
     def why(self, raw):
         """Returns string `(batch,)`: what is wrong with files of which one cannot be decoded."""

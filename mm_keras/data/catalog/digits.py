@@ -30,8 +30,8 @@ inputs:
   scan: {kind: image, size: [16, 16], channels: 1, shift: 0.07, encoder: {size: tiny}}
   tone:
     {kind: audio, seconds: 0.4, sampling_rate: 8000, window_ms: 64, hop_ms: 32, num_mel_bins: 64, min_hz: 600,
-     max_hz: 1600, encoder: {size: tiny}}
-  word: {kind: text, length: 12, vocabulary_size: 60, encoder: {size: tiny}}
+     max_hz: 1600, encoder: {kind: cnn, size: tiny}}
+  word: {kind: text, length: 12, vocabulary_size: 60, encoder: {kind: transformer, size: tiny}}
   card: {kind: tabular, numeric: [seconds, holes], categorical: [key_row, key_column], encoder: {size: tiny}}
 fusion: {kind: gated, units: 64}
 tasks:

@@ -31,7 +31,7 @@ inputs:
   title: {kind: text, length: 16, vocabulary_size: 300, encoder: {kind: cnn, size: tiny}}
   voice:
     {kind: audio, seconds: 0.64, sampling_rate: 8000, hop_ms: 20, num_mel_bins: 40, shift_ms: 150,
-     encoder: {size: tiny}}
+     encoder: {kind: cnn, size: tiny}}
   facts: {kind: tabular, numeric: [n, e, s, w, p, q], encoder: {size: tiny}}
   features: {kind: vector, prefix: feature_, encoder: {size: tiny}}
 fusion: {kind: gated, units: 32}

@@ -1,0 +1,1 @@
+"""A manifest and its files -> shards: TFRecord files with checksums, and a `dataset.json`; and training from them."""
