@@ -1,4 +1,4 @@
-"""The three faults a user can cause, which the command line prints without a traceback, and those of served models."""
+"""The faults a user can cause, which the command line prints without a traceback, and those of served models."""
 
 
 class RecipeError(ValueError):
@@ -11,6 +11,24 @@ class DataError(ValueError):
 
 class ExportError(ValueError):
     """An export that is not equal to the trained model, or that a target cannot run."""
+
+
+class Interrupted(RuntimeError):
+    """A training that was asked to stop, by SIGTERM or Ctrl-C, and has left a checkpoint from which it can go on.
+
+    On the command line it ends with exit code 75, "come again" (`EX_TEMPFAIL` of sysexits.h).
+    """
+
+
+class HostLost(RuntimeError):
+    """A training on several processes that cannot go on, for one of them is gone.
+
+    On the command line it ends with exit code 75, as `Interrupted`.
+    """
+
+
+class BackendError(ImportError):
+    """Something that Keras's present backend cannot do, with the one that can."""
 
 
 class ServingError(RuntimeError):

@@ -128,6 +128,12 @@ def encoder_parts(model, name):
     return [layer for layer in model.layers if re.fullmatch(rf"{name}_encoder(_\d+)?", layer.name)]
 
 
+def carried_by(parts):
+    """Returns what `train` and `rate` speak of, `[backbone]`, or all parts of an encoder that has none."""
+    backbones = [layer for part in parts for layer in part.layers if layer.name == "backbone"]
+    return backbones or parts
+
+
 def temperature_of(model, task):
     """Returns the layer that calibrates a classification, a `Temperature`."""
     return model.get_layer(f"{task}_temperature")

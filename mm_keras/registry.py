@@ -7,7 +7,8 @@ A user adds an entry with one line, as a path or as the object itself, any Keras
 import difflib
 import importlib
 
-# The first entry of each modality is its default.
+# The first entry of each modality is its default: where there is a choice, the best of them in
+# benchmarks/results/encoders.csv.
 ENCODERS = {
     "image": {
         "cnn": "mm_keras.encoders.image:build_image_cnn",
@@ -17,16 +18,16 @@ ENCODERS = {
         "hub": "mm_keras.encoders.hub:build_image_hub",
     },
     "text": {
+        "ngrams": "mm_keras.encoders.ngrams:build_text_ngrams",
         "transformer": "mm_keras.encoders.text:build_text_transformer",
         "gru": "mm_keras.encoders.text:build_text_gru",
         "cnn": "mm_keras.encoders.text:build_text_cnn",
-        "ngrams": "mm_keras.encoders.ngrams:build_text_ngrams",
         "lstm": "mm_keras.encoders.text:build_text_lstm",
         "hub": "mm_keras.encoders.hub:build_text_hub",
     },
     "audio": {
-        "cnn": "mm_keras.encoders.audio:build_audio_cnn",
         "conv_gru": "mm_keras.encoders.audio:build_audio_conv_gru",
+        "cnn": "mm_keras.encoders.audio:build_audio_cnn",
         "transformer": "mm_keras.encoders.audio:build_audio_transformer",
     },
     "tabular": {

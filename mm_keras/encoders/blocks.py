@@ -7,7 +7,7 @@ import keras
 STEM = re.compile(r".*?(?:block_?\d+[a-z]?(?:_\d+(?=_))?|expanded_conv(?:_\d+)?)")
 
 
-def split_blocks(network):
+def split_blocks(network, through_masks=False):
     """Returns the layers of a network block by block, in order.
 
     A block never ends inside a residual or a branch: it ends where one tensor alone goes on. It begins at a layer with
@@ -16,6 +16,8 @@ def split_blocks(network):
 
     Args:
         network: A functional `keras.Model`.
+        through_masks: Whether tensors that no weight has touched, such as a mask beside the tokens, may go on too.
+            Defaults to `False`.
 
     Returns:
         List of lists of layers; those without a kernel before the first block are in the first.
@@ -23,7 +25,9 @@ def split_blocks(network):
     layers = {layer.name: layer for layer in network.layers}
     blocks, stems = [], []
     # A plain model on the same layers: the configuration of a subclass need not hold its graph.
-    for names in _stretches(keras.Model(network.input, network.output).get_config()["layers"]):
+    operations = keras.Model(network.input, network.output).get_config()["layers"]
+    free = _untouched(operations, layers) if through_masks else _inputs(operations)
+    for names in _stretches(operations, free):
         members = [layers[n] for n in names if n in layers]
         kernels = _has_kernel(members)
         stem = next((m[0] for m in map(STEM.match, names) if m), None)
@@ -35,13 +39,27 @@ def split_blocks(network):
     return blocks
 
 
-def _stretches(operations):
-    """Yields the names between two places of the graph where a single tensor goes on; inputs do not count."""
+def _inputs(operations):
+    return {o["name"] for o in operations if o["class_name"] == "InputLayer"}
+
+
+def _untouched(operations, layers):
+    """Returns the names of the operations that come from the inputs without a weight."""
+    free = _inputs(operations)
+    for operation in operations:
+        name, sources = operation["name"], set(_sources(operation["inbound_nodes"]))
+        if sources <= free and not (name in layers and layers[name].weights):
+            free.add(name)
+    return free
+
+
+def _stretches(operations, free):
+    """Yields the names between two places of the graph where a single tensor goes on; those of `free` do not count."""
     place = {o["name"]: i for i, o in enumerate(operations)}
     last_use = list(range(len(operations)))
     for i, operation in enumerate(operations):
         for source in _sources(operation["inbound_nodes"]):
-            if operations[place[source]]["class_name"] != "InputLayer":
+            if source not in free:
                 last_use[place[source]] = max(last_use[place[source]], i)
     names, open_until = [], 0
     for i, operation in enumerate(operations):

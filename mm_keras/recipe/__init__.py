@@ -92,6 +92,25 @@ class Recipe(Part):
         check_balance(self)
         return self
 
+    @model_validator(mode="after")
+    def _sampling_has_classes(self):
+        if self.training.sampling == "balanced" and self.sampling_task not in self._classifications():
+            raise ValueError(
+                "training.sampling: 'balanced' needs a classification. "
+                f"Received: sampling_task={self.training.sampling_task!r}, classifications {self._classifications()}"
+            )
+        return self
+
+    @property
+    def sampling_task(self):
+        """The task whose classes training draws equally often; `None` when it draws every row."""
+        if self.training.sampling == "as_is":
+            return None
+        return self.training.sampling_task or next(iter(self._classifications()), None)
+
+    def _classifications(self):
+        return [name for name, task in self.tasks.items() if task.kind == "classification"]
+
     def _graph_names(self):
         for name in self.inputs:
             ends = ("", "_encoder", "_present", "_missing", "_tokens", "_used")

@@ -5,7 +5,7 @@ import numpy as np
 from keras import layers
 
 from mm_keras.errors import DataError
-from mm_keras.preprocessing.statistics import as_float32, mean_and_deviation
+from mm_keras.preprocessing.statistics import Moments, as_float32, parts_of
 
 
 class RegressionTask:
@@ -29,11 +29,13 @@ class RegressionTask:
         Raises:
             DataError: When no cell is a number.
         """
-        values = as_float32(cells)
-        values = values[np.isfinite(values)]
-        if not len(values):
+        moments = Moments()
+        for part in parts_of(cells):
+            values = as_float32(part)
+            moments.add(values[np.isfinite(values)])
+        if not moments.count:
             raise DataError(f"tasks.{self.name}: no training row has a number.")
-        mean, deviation = mean_and_deviation(values)
+        mean, deviation = moments.result()
         self.state = {"mean": float(mean), "deviation": float(deviation)}
 
     def encode(self, cells):

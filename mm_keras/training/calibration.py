@@ -11,6 +11,7 @@ from scipy.special import log_softmax, softmax
 from scipy.stats import beta
 
 from mm_keras.data.pipeline import make_dataset
+from mm_keras.data.shards.sharded import named
 from mm_keras.errors import DataError
 from mm_keras.model import logits_model, temperature_of
 
@@ -156,11 +157,8 @@ def answers_of(model, preprocessors, tasks, rows, batch_size=128):
     """
     logits, said, numbers = logits_model(model, tasks).output, {t: [] for t in tasks}, [np.zeros(0, int)]
     wanted = {t: logits[t] if task.is_categorical else model.output[t] for t, task in tasks.items()}
-    network = partial(keras.Model(model.input, wanted), training=False)
-    if len(rows) > WORTH_COMPILING * batch_size:
-        specs = {x.name: tf.TensorSpec(x.shape, x.dtype, name=x.name) for x in model.inputs}
-        network = tf.function(network, input_signature=[specs], autograph=False)
-    for tensors, at in make_dataset(preprocessors, rows, batch_size=batch_size) if len(rows) else ():
+    network = _compiled(keras.Model(model.input, wanted), len(rows) > WORTH_COMPILING * batch_size)
+    for tensors, at in named(rows, make_dataset(preprocessors, rows, batch_size=batch_size)) if len(rows) else ():
         keep = at.numpy() >= 0
         numbers.append(at.numpy()[keep])
         for task, values in network(tensors).items():
@@ -172,6 +170,16 @@ def answers_of(model, preprocessors, tasks, rows, batch_size=128):
         values = np.concatenate(said[name]) if said[name] else np.zeros((0, 1), np.float32)
         found[name] = ((values if task.is_categorical else values[:, 0])[known], targets[known])
     return found
+
+
+def _compiled(network, worth):
+    """Returns the function of a network's answers, compiled where it is worth the wait."""
+    if not worth:
+        return partial(network, training=False)
+    if keras.backend.backend() != "tensorflow":
+        return network.predict_on_batch
+    specs = {x.name: tf.TensorSpec(x.shape, x.dtype, name=x.name) for x in network.inputs}
+    return tf.function(partial(network, training=False), input_signature=[specs], autograph=False)
 
 
 def fit_calibration(tasks, answers, level=LEVEL, accuracy=None):

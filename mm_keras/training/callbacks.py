@@ -19,6 +19,12 @@ class BestWeights(keras.callbacks.Callback):
         self.losses, self.patience = losses, patience
         self.best_loss, self.best_epoch, self.best_weights = np.inf, None, None
 
+    def get_state(self):
+        return {"loss": float(self.best_loss), "epoch": self.best_epoch, "weights": self.best_weights}
+
+    def set_state(self, state):
+        self.best_loss, self.best_epoch, self.best_weights = state["loss"], state["epoch"], state["weights"]
+
     def on_epoch_end(self, epoch, logs=None):
         loss = sum(weight * logs[name] for name, weight in self.losses.items())
         if loss < self.best_loss:
@@ -31,12 +37,18 @@ class BestWeights(keras.callbacks.Callback):
             self.model.set_weights(self.best_weights)
 
 
-class StopOnNaN(keras.callbacks.Callback):
-    """Ends a training whose loss is no number. Looked at once an epoch, so that no step waits for it."""
+class Record(keras.callbacks.History):
+    """The history of a training, those epochs too that earlier processes trained."""
 
-    def on_epoch_end(self, epoch, logs=None):
-        for name in ("loss", "val_loss"):
-            if not np.isfinite(logs.get(name, 0.0)):
-                raise FloatingPointError(
-                    f"the {name} is {logs[name]} in epoch {epoch + 1}. Lower `training.learning_rate` or use float32."
-                )
+    def __init__(self):
+        super().__init__()
+        self.epoch = []
+
+    def on_train_begin(self, logs=None):
+        """Nothing: what is there stays."""
+
+    def get_state(self):
+        return {"epoch": list(self.epoch), "history": {k: [float(v) for v in vs] for k, vs in self.history.items()}}
+
+    def set_state(self, state):
+        self.epoch, self.history = list(state["epoch"]), dict(state["history"])

@@ -1,20 +1,34 @@
 """What a run remembers of its data: every row's cells and split, and some rows whole."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from mm_keras.data.rows import Rows
+from mm_keras.data.shards.opening import load_shards
+from mm_keras.data.shards.sharded import ShardedRows
+from mm_keras.errors import DataError
 from mm_keras.preprocessing.raw import raw_batch
+from mm_keras.recipe import load_recipe
 
 MOST_ROWS, MOST_BYTES = 256, 64 * 2**20
 
 
 def save_rows(folder, recipe, data):
-    """Writes `rows.parquet`: ids, splits, cells (absolute paths) and labels of all good rows."""
+    """Writes `rows.parquet`: ids, splits, sources of mixed sets, cells (absolute paths) and labels of all good rows.
+
+    Of rows that stream it writes `shards.json`, the place of their shards.
+    """
     rows = data.rows
+    if isinstance(rows, ShardedRows):
+        text = json.dumps({"shards": str(rows.shards.place), "rows_sha256": rows.shards.info["rows_sha256"]}, indent=1)
+        (Path(folder) / "shards.json").write_text(text, encoding="utf-8")
+        return
     columns = {"id": rows.ids, "split": rows.splits, "row": rows.numbers}
+    if rows.sources is not None:
+        columns["source"] = rows.sources
     columns |= {f"label:{task}": values for task, values in rows.labels.items()}
     for name, cell in rows.cells.items():
         for key, values in cell.items() if isinstance(cell, dict) else [("", cell)]:
@@ -23,7 +37,10 @@ def save_rows(folder, recipe, data):
 
 
 def load_rows(folder, split=None):
-    """Reads `rows.parquet`; returns a `Rows`, of one split if it is named."""
+    """Reads what `save_rows` wrote; returns a `Rows` or a `ShardedRows`, of one split if it is named."""
+    if (Path(folder) / "shards.json").is_file():
+        rows = _load_sharded(Path(folder))
+        return rows if split is None else rows.split(split)
     table = pd.read_parquet(Path(folder) / "rows.parquet")
     cells, labels = {}, {}
     for column in table.columns:
@@ -37,8 +54,17 @@ def load_rows(folder, split=None):
             else:
                 cells[name] = _array(table[column])
     ids, splits = table["id"].to_numpy(dtype=object), table["split"].to_numpy(dtype=object)
-    rows = Rows(ids, cells, labels, splits, table["row"].to_numpy())
+    sources = table["source"].to_numpy(dtype=object) if "source" in table else None
+    rows = Rows(ids, cells, labels, splits, table["row"].to_numpy(), sources=sources)
     return rows if split is None else rows.split(split)
+
+
+def _load_sharded(folder):
+    held = json.loads((folder / "shards.json").read_text(encoding="utf-8"))
+    rows = load_shards(held["shards"], load_recipe(folder / "recipe.yaml")).rows
+    if rows.shards.info["rows_sha256"] != held["rows_sha256"]:
+        raise DataError(f"{held['shards']}: holds other rows than when {folder} was trained.")
+    return rows
 
 
 def _array(column):
@@ -90,20 +116,35 @@ class Examples:
 
 def save_examples(folder, preprocessors, data):
     """Writes `examples.parquet`: up to 256 rows, 64 MiB, validation before training, with their files' bytes."""
-    rows = data.rows
-    rank = np.array([{"validation": 0, "train": 1}.get(s, 2) for s in rows.splits])
-    order = [int(i) for i in np.argsort(rank, kind="stable") if rank[i] < 2][:MOST_ROWS]
     records, size = [], 0
-    for at in order:
-        raw = raw_batch(preprocessors, [rows.example(at)])
+    for row_id, split, example, own in _kept(data):
+        raw = raw_batch(preprocessors, [example])
         record = {field: values[0] for field, values in raw.items()}
         size += sum(_bytes(v) for v in record.values())
         record = {k: _nested(v) if np.ndim(v) > 1 else v for k, v in record.items()}
         if size > MOST_BYTES and records:
             break
-        labels = {f"label:{task}": values[at] for task, values in rows.labels.items()}
-        records.append({"id": rows.ids[at], "split": rows.splits[at], **labels, **record})
+        labels = {f"label:{task}": value for task, value in own.items()}
+        records.append({"id": row_id, "split": split, **labels, **record})
     pd.DataFrame(records).to_parquet(Path(folder) / "examples.parquet", index=False)
+
+
+def _kept(data):
+    """Yields `(id, split, example, {task: label})` of the rows that a run keeps, one after another."""
+    rows = data.rows
+    if isinstance(rows, ShardedRows):
+        left = MOST_ROWS
+        for split in ("validation", "train"):
+            own = rows.split(split)
+            for start in range(0, min(left, len(own)), 32):
+                for row_id, example, labels in own.examples(range(start, min(start + 32, left, len(own)))):
+                    yield row_id, split, example, labels
+            left -= min(left, len(own))
+        return
+    rank = np.array([{"validation": 0, "train": 1}.get(s, 2) for s in rows.splits])
+    for at in [int(i) for i in np.argsort(rank, kind="stable") if rank[i] < 2][:MOST_ROWS]:
+        labels = {task: values[at] for task, values in rows.labels.items()}
+        yield rows.ids[at], rows.splits[at], rows.example(at), labels
 
 
 def _bytes(value):

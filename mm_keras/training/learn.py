@@ -1,7 +1,9 @@
 """What is learned from the training rows before the first step: vocabularies, statistics, class names."""
 
+from mm_keras.data.shards.sharded import ShardedRows
 from mm_keras.preprocessing import build_preprocessor
 from mm_keras.tasks import build_task
+from mm_keras.training.graph_labels import GraphLabels
 from mm_keras.training.knowledge import pretrain_vectors
 from mm_keras.training.transfer import source_state
 
@@ -46,3 +48,16 @@ def targets_and_weights(tasks, rows):
     encoded = {name: task.encode(rows.labels[name]) for name, task in tasks.items()}
     targets = {name: task.target(encoded[name]) for name, task in tasks.items()}
     return targets, {name: task.weights(encoded[name]) for name, task in tasks.items()}
+
+
+def loss_labels(tasks, heads, rows):
+    """Returns the `labels` that `make_dataset` takes, for the loss of each head.
+
+    Args:
+        tasks: `{task: task}`, adapted.
+        heads: `{head: its task}`.
+        rows: A `Rows`, or a `ShardedRows`, whose labels are read with its records.
+    """
+    if isinstance(rows, ShardedRows):
+        return GraphLabels(tasks, heads)
+    return tuple({head: part[task] for head, task in heads.items()} for part in targets_and_weights(tasks, rows))

@@ -1,4 +1,4 @@
-"""AdamW with a learning rate of its own for each weight."""
+"""AdamW with a learning rate of its own for each weight, and the weights' running average."""
 
 import keras
 
@@ -12,18 +12,29 @@ class RatedAdamW(keras.optimizers.AdamW):
     Args:
         rates: Factors, one for each trainable variable, in the order of `build`; `None` is 1 for all. Defaults to
             `None`.
+        average: Momentum of a running average of each variable, in `averages`; `None` has none. With `w_t` a variable
+            after step `t`, from 1, `a_0` what it was in `build`, and `m_t = min(average, t / (9 + t))`,
+
+                a_t = m_t a_{t-1} + (1 - m_t) w_t.
+
+            Steps that are accumulated, or left out because a gradient overflowed in 16 bits, do not count. Defaults to
+            `None`.
         kwargs: Of `keras.optimizers.AdamW`.
 
     Raises:
         ValueError: In `build`, when there are not as many variables as rates.
 
     Reference:
-        Howard and Ruder 2018, arXiv:1801.06146, section 3.2 (discriminative fine-tuning).
+        Howard and Ruder 2018, arXiv:1801.06146, section 3.2 (discriminative fine-tuning). Polyak and Juditsky 1992,
+        Acceleration of stochastic approximation by averaging; exponentially as in Tarvainen and Valpola 2017,
+        arXiv:1703.01780, section 3. Differs: the momentum grows as in TensorFlow's `ExponentialMovingAverage`, so that
+        a short training is not averaged with its beginning.
     """
 
-    def __init__(self, *args, rates=None, **kwargs):
+    def __init__(self, *args, rates=None, average=None, **kwargs):
         super().__init__(*args, **kwargs)
         self.rates = None if rates is None else tuple(float(r) for r in rates)
+        self.average, self.averages = average, []
         self.shares = None
 
     def build(self, variables):
@@ -32,6 +43,10 @@ class RatedAdamW(keras.optimizers.AdamW):
                 f"needs a rate for each variable. Received: {len(self.rates)} rates, {len(variables)} variables"
             )
         super().build(variables)
+        if self.average is not None:
+            self.averages = self.add_optimizer_variables(variables, "average")
+            for average, variable in zip(self.averages, variables, strict=True):
+                average.assign(variable)
 
     def share_steps(self, shares):
         """Multiplies steps by shares that may change from step to step, decay included.
@@ -51,9 +66,34 @@ class RatedAdamW(keras.optimizers.AdamW):
         if self._use_weight_decay(variable):
             self.assign_sub(variable, variable * keras.ops.cast(self.weight_decay, variable.dtype) * rate)
         super().update_step(gradient, variable, rate)
+        if self.averages:
+            step = keras.ops.cast(self.iterations + 1, variable.dtype)
+            momentum = keras.ops.minimum(self.average, step / (9.0 + step))
+            average = self.averages[index]
+            self.assign(average, momentum * average + (1.0 - momentum) * keras.ops.convert_to_tensor(variable))
+
+    def _clip_gradients(self, grads):
+        """Clips the sum over TensorFlow's devices: each alone has another norm than the whole batch."""
+        devices = _devices_of_this_step()
+        if devices is None or not self.global_clipnorm:
+            return super()._clip_gradients(grads)
+        summed = iter(devices.all_reduce("SUM", [g for g in grads if g is not None]))
+        clipped = super()._clip_gradients([None if g is None else next(summed) for g in grads])
+        # Keras sums over the devices once more.
+        return [None if g is None else g / devices.num_replicas_in_sync for g in clipped]
 
     def _apply_weight_decay(self, variables):
         """Nothing: `update_step` decays, since it knows each variable's rate."""
 
     def get_config(self):
-        return {**super().get_config(), "rates": self.rates}
+        return {**super().get_config(), "rates": self.rates, "average": self.average}
+
+
+def _devices_of_this_step():
+    """Returns TensorFlow's context of several devices, or `None` outside of one; JAX needs none."""
+    if keras.backend.backend() != "tensorflow":
+        return None
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    return context if context is not None and context.num_replicas_in_sync > 1 else None

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from mm_keras.data.manifest import load
@@ -18,6 +19,7 @@ from mm_keras.preprocessing.raw import preprocess, raw_batch
 from mm_keras.recipe import Recipe, load_recipe
 from mm_keras.registry import ENCODERS, FUSIONS, resolve
 from mm_keras.tasks import build_task
+from mm_keras.training.checkpoint import Checkpoints
 from mm_keras.training.examples import load_examples, load_rows
 
 
@@ -53,11 +55,17 @@ class Run:
 
     @cached_property
     def forward(self):
-        """`{input: model tensor}` -> `{task: output}`, compiled once for any number of rows."""
+        """`{input: model tensor}` -> `{task: output}`, compiled once for any number of rows, but by JAX for each."""
+        if keras.backend.backend() != "tensorflow":
+            return self._forward_elsewhere
         specs = {n: tf.TensorSpec([None, *t.shape], t.dtype, name=n) for n, t in self.tensors.items()}
         return tf.function(
             lambda tensors: self.model(tensors, training=False), input_signature=[specs], autograph=False
         )
+
+    def _forward_elsewhere(self, tensors):
+        outputs = self.model.predict_on_batch({n: np.asarray(tensors[n]) for n in self.tensors})
+        return {name: tf.constant(values) for name, values in outputs.items()}
 
     def rebuild(self, **options):
         """Returns the run's network with new weights, of the dtype policy that holds now.
@@ -189,6 +197,7 @@ def load_run(source):
     if isinstance(source, Run):
         return source
     folder = Path(source)
+    check_finished(folder)
     for file in ("model.keras", "run.json"):  # `fit` writes the second last
         if not (folder / file).is_file():
             raise DataError(f"{folder}: not a run folder; it holds no {file}. `mm-keras fit --out {folder}` makes one.")
@@ -211,6 +220,26 @@ def load_run(source):
     for weight in [w for layer in model._flatten_layers() if not layer.trainable for w in layer.weights]:
         weight.trainable = False
     return Run(folder, recipe, preprocessors, tasks, with_temperatures(model, tasks), info)
+
+
+def check_finished(folder):
+    """Raises when a folder holds a training that was stopped, with where, and how to go on.
+
+    Raises:
+        DataError: When it does.
+    """
+    index = None if (folder / "run.json").is_file() else Checkpoints(folder / "checkpoint").index
+    if index is not None:
+        last = index["kept"][0]
+        where = f"epoch {last['epoch'] + 1}, batch {last['batch'] + 1}"
+        raise DataError(
+            f"{folder}: holds an unfinished run, whose next step is {where}. {how_to_go_on(folder)}; or delete it."
+        )
+
+
+def how_to_go_on(folder):
+    """Returns how an unfinished run is gone on with, in Python and on the command line."""
+    return f"To go on: mm.fit(recipe, data, {str(folder)!r}, resume=True), or mm-keras fit .. --out {folder} --resume"
 
 
 def _check_format(folder, info):

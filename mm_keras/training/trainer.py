@@ -8,16 +8,23 @@ import keras
 import numpy as np
 import pandas as pd
 
+from mm_keras.data.caching import Cache
+from mm_keras.data.drawing import make_draw
 from mm_keras.data.pipeline import Epochs, make_dataset
-from mm_keras.model import build_model, logits_model
-from mm_keras.training.balance.build import balanced_network, is_balanced, own_heads, own_share
+from mm_keras.model import build_model
+from mm_keras.training.averages import AveragedWeights
+from mm_keras.training.balance.build import balanced_network, is_balanced
 from mm_keras.training.balance.schedule import BalanceColumns, DropoutSchedule
 from mm_keras.training.calibration import answers_of, describe, fit_calibration, put_calibration
-from mm_keras.training.callbacks import BestWeights, StopOnNaN
-from mm_keras.training.learn import targets_and_weights
-from mm_keras.training.optimizer import RatedAdamW
+from mm_keras.training.callbacks import BestWeights, Record
+from mm_keras.training.distributing.single import Single
+from mm_keras.training.epochs import Watchers, run_epochs
+from mm_keras.training.heads import compile_network, loss_weights, with_auxiliary
+from mm_keras.training.learn import loss_labels, targets_and_weights
+from mm_keras.training.nan_guard import StopOnNaN, write_batches
+from mm_keras.training.rates import Rates
 from mm_keras.training.second_stage import fit_fusions, fusions_to_fit
-from mm_keras.training.transfer import learning_rates, start_encoders
+from mm_keras.training.transfer import start_encoders
 
 
 class Trainer:
@@ -26,56 +33,101 @@ class Trainer:
     Args:
         recipe: A `Recipe`.
         preprocessors, tasks: Adapted.
+        begins: Whether encoders take the first weights that the recipe names; not when a checkpoint gives all of
+            them. Defaults to `True`.
+        place: Where it trains; see `distributing.place`. `None` is one device. Defaults to `None`.
 
     Attributes:
         starts: Lines about encoders that start from weights learned elsewhere.
     """
 
-    def __init__(self, recipe, preprocessors, tasks):
+    def __init__(self, recipe, preprocessors, tasks, begins=True, place=None):
         self.recipe, self.preprocessors, self.tasks = recipe, preprocessors, tasks
-        self.best_epoch, self.held_out = None, {}
+        self.place, self.best_epoch, self.held_out = place or Single(), None, {}
         policy = keras.config.dtype_policy()
         keras.config.set_dtype_policy(recipe.training.precision)
         try:
-            self.model = build_model(recipe, {n: p.tensor for n, p in preprocessors.items()}, tasks)
-            self.starts = start_encoders(recipe, self.model, preprocessors)
-            network, self.heads, self.shares = with_auxiliary(recipe, self.model, tasks)
-            self.network = balanced_network(recipe, self.model, network, self.heads, tasks, self.shares)
+            with self.place.scope():
+                self._build(begins)
         finally:
             keras.config.set_dtype_policy(policy)
 
-    def train(self, data, out, verbose=True, callbacks=()):
+    def _build(self, begins):
+        recipe, tasks = self.recipe, self.tasks
+        self.model = build_model(recipe, {n: p.tensor for n, p in self.preprocessors.items()}, tasks)
+        self.starts = start_encoders(recipe, self.model, self.preprocessors, begins)
+        network, self.heads, self.shares = with_auxiliary(recipe, self.model, tasks)
+        self.network = balanced_network(recipe, self.model, network, self.heads, tasks, self.shares)
+        self.place.adapt(self.model)
+
+    def settled(self):
+        """Returns the trainer of a model on one device, as any other from here on, with the weights of this one."""
+        if self.place.devices == 1:
+            return self
+        found = Trainer(self.recipe, self.preprocessors, self.tasks, begins=False)
+        found.model.set_weights(self.model.get_weights())
+        found.best_epoch = self.best_epoch
+        return found
+
+    def train(self, data, out, verbose=True, callbacks=(), keeper=None):
         """Runs the epochs; leaves the best weights in `model`, the last ones when no rows validate.
+
+        Args:
+            data: A `Data`.
+            out: Folder for the logs.
+            verbose: Whether to print progress. Defaults to `True`.
+            callbacks: More `keras.callbacks.Callback`s.
+            keeper: The `Keeper` that writes checkpoints, and knows where to go on; `None` keeps nothing.
 
         Returns:
             The history, a DataFrame.
         """
         training = self.recipe.training
-        train = self.dataset(data.train, range(training.epochs))
-        validation = self.dataset(data.validation) if len(data.validation) else None
+        validation = None
+        if count := len(data.validation):
+            validation = self.place.batches(self.dataset(data.validation), training.batch_size, count)
         balancing = self._balancing(data, validation)
-        self.compile()
-        self._build_state(data.train)
+        self.prepare(data.train)
         best = [] if validation is None else [BestWeights(self._validation_losses(), training.patience)]
-        history = self.network.fit(
-            train,
-            validation_data=validation,
-            epochs=training.epochs,
-            steps_per_epoch=len(train) // training.epochs,  # all epochs are one dataset
-            shuffle=False,  # the dataset shuffles
-            verbose=(1 if sys.stdout.isatty() else 2) if verbose else 0,
-            callbacks=[
-                keras.callbacks.LearningRateScheduler(
-                    lambda e: warm_cosine(e, training.epochs, training.learning_rate)
-                ),
-                *balancing,
-                StopOnNaN(),
-                *best,
-                keras.callbacks.TensorBoard(str(Path(out) / "logs"), write_graph=False),
-                *callbacks,
-            ],
-        )
-        self.best_epoch = best[0].best_epoch if best else len(history.epoch) - 1
+        logs = keras.callbacks.TensorBoard(str(Path(out) / "logs"), write_graph=False)
+        if self.place.rank:  # one process writes; checkpoints know callbacks by their places
+            logs = keras.callbacks.Callback()
+        watching = [*best, logs, *callbacks]
+        if training.ema:
+            averaged = AveragedWeights(validation is not None)
+            watching = [averaged, *watching, averaged.back]
+        tell = None
+        if not self.place.rank:
+            tell = lambda *place: write_batches(Path(out), self.again(data.train, *place), data.train)  # noqa: E731
+        guard = StopOnNaN(tell)
+        watching = [Rates(training), *balancing, guard, *watching, Record()]
+        history = self._run(data.train, validation, watching, verbose, keeper)
+        self.best_epoch = best[0].best_epoch if best else len(history) - 1
+        return history
+
+    def prepare(self, rows):
+        """Compiles the network and makes all variables that a step needs; `rows` are training rows."""
+        self.compile()
+        self._build_state(rows)
+
+    def _run(self, rows, validation, watching, verbose, keeper):
+        """Trains on the rows, from where a keeper says; returns the history."""
+        training = self.recipe.training
+        steps = math.ceil(len(rows) / training.batch_size)
+        shown = (1 if sys.stdout.isatty() else 2) if verbose else 0
+        kept = [] if keeper is None else [keeper]
+        watchers = Watchers([*watching, *kept], self.network, epochs=training.epochs, steps=steps, verbose=shown)
+        start = (0, 0)
+        if keeper is not None:
+            keeper.take(self.network, watching)
+            start = (training.epochs, 0) if keeper.is_over else keeper.start
+
+        def batches(numbers, skipped):
+            return self.place.batches(self.dataset(rows, numbers).skip(skipped), training.batch_size)
+
+        length = {"epochs": training.epochs, "steps": steps, "apart": steps % training.steps_per_execution > 0}
+        run_epochs(self.network, batches, validation, watchers, start=start, **length)
+        history = self.network.history
         return pd.DataFrame({"epoch": [e + 1 for e in history.epoch], **history.history})
 
     def _balancing(self, data, validation):
@@ -131,7 +183,7 @@ class Trainer:
         answers = answers_of(self.model, self.preprocessors, self.tasks, rows)
         for name, logits in self.held_out.items():
             # The fusion knows these rows; it must not be believed on them.
-            values = logits if self.tasks[name].is_categorical else self.model.get_layer(name)(logits).numpy()[:, 0]
+            values = logits if self.tasks[name].is_categorical else _values(self.model.get_layer(name)(logits))
             answers[name] = values, answers[name][1]
         reports = fit_calibration(self.tasks, answers)
         put_calibration(self.model, self.tasks, reports)
@@ -141,31 +193,12 @@ class Trainer:
 
     @property
     def loss_weights(self):
-        """`{head: weight}`: every task's loss is near 1 at the start, times its own weight."""
-        weights = {}
-        for head, task in self.heads.items():
-            scale = self.tasks[task].loss_scale() * self.recipe.tasks[task].weight
-            weights[head] = scale * self.shares[head]
-        return weights
+        """`{head: weight}`; see `heads.loss_weights`."""
+        return loss_weights(self.recipe, self.tasks, self.heads, self.shares)
 
     def compile(self):
         """Compiles the network with AdamW, the tasks' losses and their metrics."""
-        training = self.recipe.training
-        optimizer = RatedAdamW(
-            training.learning_rate,
-            weight_decay=training.weight_decay,
-            global_clipnorm=5.0,
-            rates=learning_rates(self.recipe, self.model, self.network.trainable_variables),
-        )
-        if is_balanced(training):
-            optimizer.share_steps(self.network.step_shares)
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "missing"])
-        self.network.compile(
-            optimizer=optimizer,
-            loss={head: self.tasks[task].loss() for head, task in self.heads.items()},
-            loss_weights=self.loss_weights,
-            weighted_metrics={task: self.tasks[task].metrics() for task in self.tasks},
-        )
+        compile_network(self.network, self.model, self.recipe, self.tasks, self.heads, self.shares)
 
     def _build_state(self, rows):
         """Makes the variables of the optimizer, the losses and the metrics, on outputs of zeros.
@@ -173,61 +206,44 @@ class Trainer:
         TensorFlow traces a function that makes variables a second time, which doubles the wait for the first step.
         """
         self.network.optimizer.build(self.network.trainable_variables)
+        self.place.make_state(lambda: self._ask_losses(rows))
+
+    def _ask_losses(self, rows):
         targets, weights = targets_and_weights(self.tasks, rows.take([0]))
         outputs = {h: keras.ops.zeros((1, *t.shape[1:]), t.dtype) for h, t in self.network.output.items()}
         targets, weights = ({h: part[task] for h, task in self.heads.items()} for part in (targets, weights))
         self.network.compute_loss(None, targets, outputs, weights)
         self.network.compute_metrics(None, targets, outputs, weights)
 
+    def again(self, rows, epoch, batches):
+        """Yields `((tensors, targets, weights), positions in rows)` of some batches of an epoch, as they were.
+
+        Args:
+            rows: The training `Rows`.
+            epoch: Its number, from 0.
+            batches: The `range` of their numbers.
+        """
+        size, numbers = self.recipe.training.batch_size, range(epoch, epoch + 1)
+        order = make_dataset(self.preprocessors, rows, batch_size=size, epochs=self._epochs(rows, numbers))
+        parts = self.dataset(rows, numbers), order.map(lambda tensors, at: at)
+        yield from zip(*(p.skip(batches.start).take(len(batches)).as_numpy_iterator() for p in parts), strict=True)
+
     def dataset(self, rows, epochs=None):
         """Returns the rows as batches for `network`; shuffled and augmented for a `range` of `epochs`."""
-        training, parts = self.recipe.training, targets_and_weights(self.tasks, rows)
-        if epochs is not None:
-            epochs = Epochs(epochs, training.seed, mixup=training.mixup, cutmix=training.cutmix)
+        training = self.recipe.training
         return make_dataset(
             self.preprocessors,
             rows,
             batch_size=training.batch_size,
-            labels=tuple({head: part[task] for head, task in self.heads.items()} for part in parts),
-            epochs=epochs,
-            cache_bytes=int(training.cache_gb * 2**30),
+            labels=loss_labels(self.tasks, self.heads, rows),
+            epochs=None if epochs is None else self._epochs(rows, epochs),
+            cache=Cache(int(training.cache_gb * 2**30), training.cache, training.cache_folder),
         )
 
-
-def warm_cosine(epoch, epochs, peak):
-    """Returns the learning rate of an epoch: a third of `peak` in the first of several, then down half a cosine.
-
-    Set once an epoch, not each step: Keras evaluates a schedule once for every variable in every step, which costs a
-    small model several percent of its time.
-
-    Reference:
-        Loshchilov and Hutter 2017, arXiv:1608.03983, section 3. Differs: one period; the first epoch warms up.
-    """
-    rate = 0.5 * peak * (1.0 + math.cos(math.pi * epoch / epochs))
-    return rate / 3.0 if epoch == 0 and epochs >= 5 else rate
+    def _epochs(self, rows, numbers):
+        training, draw = self.recipe.training, make_draw(rows, self.recipe.sampling_task)
+        return Epochs(numbers, training.seed, mixup=training.mixup, cutmix=training.cutmix, draw=draw)
 
 
-def with_auxiliary(recipe, model, tasks):
-    """Returns the model that is trained, ending at logits, `{output: task}` and `{output: share of its task's loss}`.
-
-    With `training.auxiliary`, or a balance that needs them, each input's embedding also gets a head of its own for each
-    task; a fusion of decisions has these heads already.
-    """
-    network = logits_model(model, tasks)
-    heads, kind = {task: task for task in tasks}, own_heads(recipe.training)
-    shares = dict.fromkeys(heads, 1.0)
-    if kind == "no":
-        return network, heads, shares
-    outputs = dict(network.output)
-    known = {layer.name for layer in model.layers}
-    for name in recipe.inputs:
-        embedding = model.get_layer(f"{name}_missing").output
-        if kind == "watch":
-            embedding = keras.ops.stop_gradient(embedding)
-        for task in tasks:
-            head = f"{task}_{name}_logits"
-            outputs[head] = model.get_layer(head).output if head in known else tasks[task].head(head)(embedding)
-            heads[head] = task
-            # Heads of the model itself that only watch are taught by the model's own loss alone.
-            shares[head] = 0.0 if head in known and kind == "watch" else own_share(recipe.training, len(recipe.inputs))
-    return keras.Model(model.input, outputs, name="logits"), heads, shares
+def _values(outputs):
+    return keras.ops.convert_to_numpy(outputs)[:, 0]

@@ -1,6 +1,7 @@
 """Encoders that start from weights learned elsewhere, and what of them is trained, how fast."""
 
 import importlib
+import math
 import warnings
 from http.client import HTTPException
 from pathlib import Path
@@ -12,7 +13,7 @@ from mm_keras.encoders.blocks import split_blocks
 from mm_keras.encoders.pieces import PieceVectors
 from mm_keras.errors import RecipeError
 from mm_keras.extension import first_line
-from mm_keras.model import encoder_parts
+from mm_keras.model import carried_by, encoder_parts
 from mm_keras.recipe.hub import is_preset, read_part
 from mm_keras.registry import nearest
 from mm_keras.training.run import load_assets, load_run
@@ -92,13 +93,15 @@ def source_input(name, spec, inputs):
     return chosen
 
 
-def start_encoders(recipe, model, preprocessors):
+def start_encoders(recipe, model, preprocessors, load=True):
     """Gives encoders the weights that the recipe names, and freezes what is not to be trained.
 
     Args:
         recipe: A `Recipe`.
         model: Its model, new; changed in place.
         preprocessors: `{input: preprocessor}`, adapted.
+        load: Whether to load the weights; else what is frozen is frozen alone, for weights that come from elsewhere.
+            Defaults to `True`.
 
     Returns:
         Lines that tell a person what was done.
@@ -113,28 +116,13 @@ def start_encoders(recipe, model, preprocessors):
             lines.append(f"{name}: {_give_vectors(parts, preprocessors[name])}")
         if not spec.encoder.weights:
             continue
-        _load(name, spec, parts)
-        carried = _carried(parts)
+        if load:
+            _load(name, spec, parts)
+        carried = carried_by(parts)
         freeze(name, spec.encoder, carried)
-        counts = [sum(w.shape.num_elements() for w in ws) for ws in _by_trainability(carried)]
+        counts = [sum(math.prod(w.shape) for w in ws) for ws in _by_trainability(carried)]
         lines.append(f"{name}: starts from {spec.encoder.weights}; {counts[0]:,} weights train, {counts[1]:,} do not")
     return lines
-
-
-def learning_rates(recipe, model, variables):
-    """Returns the factor on the learning rate of each variable, or `None` when all are 1."""
-    factors = {}
-    for name, spec in recipe.inputs.items():
-        if spec.encoder.rate != 1.0:
-            for part in _carried(encoder_parts(model, name)):
-                factors |= {id(w): spec.encoder.rate for w in part.trainable_weights}
-    return [factors.get(id(v), 1.0) for v in variables] if factors else None
-
-
-def _carried(parts):
-    """Returns what `train` and `rate` speak of: the backbone, or the whole encoder when it has none."""
-    backbones = [layer for part in parts for layer in part.layers if layer.name == "backbone"]
-    return backbones or parts
 
 
 def _give_vectors(parts, preprocessor):
@@ -200,7 +188,7 @@ def _load(name, spec, parts):
         other = encoder_parts(run.model, source_input(name, spec, run.recipe.inputs))
         _copy(place, source, other, parts)
         return
-    carried = _carried(parts)
+    carried = carried_by(parts)
     if source == "imagenet":
         _copy(place, source, [_download(place, spec.encoder_options)], carried)
         return

@@ -14,7 +14,7 @@ class Encoder(NamedPart):
     """Which encoder an input gets, and how large.
 
     Args:
-        kind: A name of `registry.ENCODERS[modality]`; `None` takes the modality's first entry.
+        kind: A name of `registry.ENCODERS[modality]`; `None` becomes the modality's default, its first entry.
         size: `"tiny"`, `"small"` or `"base"`; embeddings of 32, 64 or 128 units.
         dropout: Fraction of the embedding zeroed in training.
         weights: Where the first weights come from: a run folder, whose encoder of the same kind is taken, with the
@@ -51,7 +51,10 @@ class ModalityInput(Part):
     @model_validator(mode="after")
     def _encoder_exists(self):
         kinds = ENCODERS[self.kind]
-        if self.encoder.kind is not None and self.encoder.kind not in kinds:
+        if self.encoder.kind is None:
+            # Named from here on: what is stored keeps its meaning when another encoder becomes the default.
+            self.__dict__["encoder"] = self.encoder.model_copy(update={"kind": self.default_encoder})
+        if self.encoder.kind not in kinds:
             raise ValueError(
                 f"`encoder` must be one of {sorted(kinds)} for {self.kind}.{nearest(self.encoder.kind, kinds)} "
                 f"Received: encoder={self.encoder.kind!r}"
@@ -62,9 +65,14 @@ class ModalityInput(Part):
         return self
 
     @property
+    def default_encoder(self):
+        """The name of the encoder that is taken when none is given."""
+        return next(iter(ENCODERS[self.kind]))
+
+    @property
     def encoder_kind(self):
-        """The encoder's name, the modality's default resolved."""
-        return self.encoder.kind or next(iter(ENCODERS[self.kind]))
+        """The encoder's name."""
+        return self.encoder.kind
 
     @property
     def layout(self):

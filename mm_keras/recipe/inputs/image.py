@@ -21,6 +21,12 @@ class Image(ModalityInput):
         channels: 1 (grey), 3 (RGB) or 4 (RGB and alpha).
         resize: `"stretch"` to `size`, or `"pad"` to keep the aspect on black borders.
         background: Grey level 0..255 that transparency is composited on, for 1 and 3 channels.
+        fast_decode: Whether a JPEG that is at least twice as large as `size` is decoded at a half, a quarter or an
+            eighth before it is resized, in training and in the served model alike: several times faster, and a little
+            other pixels. For 1 and 3 channels. Defaults to `False`.
+        whole_levels: Whether pixels are rounded to the 256 levels of a byte after resizing, in training and in the
+            served model alike. Decoded pictures then stay bytes until their batch is complete: a quarter of the memory
+            of a cache. Defaults to `False`.
         shift: Largest random shift in training, as a share of the side. Defaults to `0.0`.
         flip: Whether training mirrors half of the pictures left to right.
         crop: Largest share of the area that training cuts away at random; the rest is resized to `size`.
@@ -41,6 +47,8 @@ class Image(ModalityInput):
     channels: Literal[1, 3, 4] = 3
     resize: Literal["stretch", "pad"] = "stretch"
     background: Annotated[int, Field(ge=0, le=255)] = 255
+    fast_decode: bool = False
+    whole_levels: bool = False
     shift: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
     flip: bool = False
     crop: Share = 0.0
@@ -55,6 +63,12 @@ class Image(ModalityInput):
     def _has_colours(self):
         if self.saturation and self.channels == 1:
             raise ValueError(f"`saturation` needs colours, and `channels` is 1. Received: saturation={self.saturation}")
+        return self
+
+    @model_validator(mode="after")
+    def _decodes_colours_fast(self):
+        if self.fast_decode and self.channels == 4:
+            raise ValueError("`fast_decode` is for 1 and 3 channels. Received: channels=4")
         return self
 
     @property

@@ -27,7 +27,7 @@ class Text(ModalityInput):
         swap: Share of the WordPieces that change places with another in training (arXiv:1901.11196). Defaults to
             `0.0`.
         drop: Share of the WordPieces that training deletes, never all of a text. Defaults to `0.0`.
-        encoder: Name or `Encoder`.
+        encoder: Name or `Encoder`; `ngrams` when none is named, with `vectors` `transformer`.
     """
 
     kind: Literal["text"] = "text"
@@ -49,12 +49,18 @@ class Text(ModalityInput):
             raise ValueError("`train_vectors` needs `vectors`, a file of them.")
         if self.tokens == "bytes" and (self.vectors or self.encoder_kind == "hub"):
             raise ValueError("bytes have neither word vectors nor a preset's vocabulary; take tokens 'wordpiece'.")
+        if self.vectors and self.encoder_kind == "ngrams":
+            raise ValueError(f"the encoder 'ngrams' takes no word vectors. Received: vectors={self.vectors!r}")
         if self.vectors and self.encoder.weights:
             raise ValueError(
                 "takes `vectors` or the encoder's `weights`, which bring their own vocabulary. "
                 f"Received: vectors={self.vectors!r}, weights={self.encoder.weights!r}"
             )
         return self
+
+    @property
+    def default_encoder(self):
+        return "transformer" if self.vectors else super().default_encoder
 
     @model_validator(mode="after")
     def _pattern_compiles(self):

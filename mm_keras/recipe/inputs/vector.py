@@ -60,5 +60,5 @@ class Vector(ModalityInput):
         return "series" if self.steps else "vector"
 
     @property
-    def encoder_kind(self):
-        return self.encoder.kind or (SERIES_ENCODERS if self.steps else FLAT_ENCODERS)[0]
+    def default_encoder(self):
+        return (SERIES_ENCODERS if self.steps else FLAT_ENCODERS)[0]

@@ -45,6 +45,9 @@ class GradientBlending(PlainInputs):
     def weight(self, source):
         return self.weights[source]
 
+    def variables(self):
+        return list(self.weights.values())
+
     def columns(self):
         return {f"weight_{s}": float(weight) for s, weight in self.weights.items()}
 
@@ -85,8 +88,15 @@ class _SuperEpochs(keras.callbacks.Callback):
         super().__init__()
         self.blending, self.batches, self.last = blending, batches, None
 
+    def get_state(self):
+        return {"last": self.last}
+
+    def set_state(self, state):
+        self.last = state["last"]
+
     def on_train_begin(self, logs=None):
-        self.last = self._measure()
+        if self.last is None:
+            self.last = self._measure()
 
     def on_epoch_end(self, epoch, logs=None):
         if (epoch + 1) % self.blending.super_epoch == 0:

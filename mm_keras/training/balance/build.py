@@ -1,8 +1,6 @@
 """A recipe's network -> the one that its balances train."""
 
 from mm_keras.registry import BALANCES, TASK_BALANCES, resolve
-from mm_keras.training.balance.network import BalancedNetwork
-from mm_keras.training.balance.plan import make_plan
 
 
 def is_balanced(training):
@@ -27,6 +25,10 @@ def balanced_network(recipe, model, network, heads, tasks, shares):
     training = recipe.training
     if not is_balanced(training):
         return network
+    # These take gradients with TensorFlow, which others do without.
+    from mm_keras.training.balance.network import BalancedNetwork
+    from mm_keras.training.balance.plan import make_plan
+
     plan = make_plan(recipe, model, network, heads, tasks, shares)
     options = dict(training.balance.all_options)
     if training.balance.kind == "ogm_ge":

@@ -57,6 +57,9 @@ class GradNorm(PlainTasks):
         squares = [tf.reduce_sum(dense(g) ** 2) for g in found if g is not None]
         return self.plan.scales[task] * tf.sqrt(tf.add_n(squares))
 
+    def variables(self):
+        return [self.weights, self.losses]
+
     def columns(self):
         return {f"weight_{t}": float(w) for t, w in zip(self.names, self.weights.numpy(), strict=True)}
 

@@ -46,6 +46,9 @@ class GradientModulation(PlainInputs):
     def steps(self):
         return self.weights
 
+    def variables(self):
+        return [self.draws.state, *self.weights.values(), *super().variables()]
+
     def gradients(self, step):
         ratios = discrepancy_ratios(self.scores(step))
         for name, ratio in ratios.items():
@@ -57,7 +60,8 @@ class GradientModulation(PlainInputs):
         if not self.noise:
             return gradients
         noisy = {id(w) for own in self.plan.encoders.values() for w in own if len(w.shape) > 1}
-        return [self._enhanced(g) if id(w) in noisy else g for w, g in zip(self.plan.variables, gradients, strict=True)]
+        pairs = zip(self.plan.variables, gradients, strict=True)
+        return [self._enhanced(g, w.shape) if id(w) in noisy else g for w, g in pairs]
 
     def scores(self, step):
         """Returns `{input: mean score}` of a step, scalars."""
@@ -78,10 +82,11 @@ class GradientModulation(PlainInputs):
             return tf.reduce_sum(tf.nn.softmax(step.logits[head]) * step.targets[head], axis=-1)
         return tf.exp(-rows_losses(self.plan.losses[head], step.targets[head], step.logits[head]))
 
-    def _enhanced(self, gradient):
+    def _enhanced(self, gradient, shape):
         gradient = dense(gradient)
         if gradient is None:
             return None
+        gradient = tf.ensure_shape(gradient, shape)  # that of a table is made of the rows that were read
         spread = self.noise * tf.math.reduce_std(gradient)
         return gradient + spread * keras.random.normal(gradient.shape, dtype=gradient.dtype, seed=self.draws)
 

@@ -61,6 +61,10 @@ class BalancedNetwork(keras.Model):
         own = {id(w): steps[n] for n, variables in self.plan.encoders.items() if n in steps for w in variables}
         return [own.get(id(w)) for w in self.trainable_variables]
 
+    def balance_variables(self):
+        """Returns what the balances learn, and the draws of their noise; Keras does not know of these variables."""
+        return [*self.inputs_balance.variables(), *self.tasks_balance.variables()]
+
     def columns(self):
         """Returns what the balances put in the history at the end of an epoch."""
         return self.inputs_balance.columns() | self.tasks_balance.columns()

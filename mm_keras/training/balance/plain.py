@@ -38,6 +38,10 @@ class PlainInputs:
         """Makes a column `<kind>_<input>` for each kind and input."""
         self.means = {f"{kind}_{n}": keras.metrics.Mean() for kind in kinds for n in self.plan.encoders}
 
+    def variables(self):
+        """Returns what changes from step to step; a training that is stopped goes on with it."""
+        return [v for mean in self.means.values() for v in mean.variables]
+
     def columns(self):
         found = {name: float(mean.result()) for name, mean in self.means.items()}
         for mean in self.means.values():
@@ -63,6 +67,10 @@ class PlainTasks:
 
     def update(self, step):
         pass
+
+    def variables(self):
+        """Returns what changes from step to step; a training that is stopped goes on with it."""
+        return []
 
     def columns(self):
         return {}

@@ -46,5 +46,8 @@ class UncertaintyWeights(PlainTasks):
                 gradients.append((0.5 - self.factor(task) * step.losses[head], self.logs[task]))
         self.optimizer.apply_gradients(gradients)
 
+    def variables(self):
+        return [*self.logs.values(), *self.optimizer.variables]
+
     def columns(self):
         return {f"weight_{t}": float(self.factor(t)) for t in self.logs}

@@ -1,0 +1,49 @@
+"""Where a training runs: on one device, several of a machine, or those of several machines; the same recipe on all.
+
+The batch of the recipe is the batch of all devices together, so that its learning rate holds; order, augmentation and
+mixing are those of one device.
+"""
+
+import keras
+
+from mm_keras.errors import DataError, RecipeError
+from mm_keras.training.distributing.refusals import check_backend, check_batch, check_hosts, check_mirrored
+from mm_keras.training.distributing.single import Single
+
+
+def place(recipe, devices=None, hosts=False):
+    """Returns where a recipe is trained; see `Single` for what a place has.
+
+    Args:
+        recipe: A `Recipe`.
+        devices: How many devices of this machine; `None` is one, or with `hosts` all.
+        hosts: Whether this process joins others, which its environment names; see `join_hosts`.
+
+    Raises:
+        RecipeError: When the recipe holds what cannot be done there.
+        DataError: When there are not so many devices, or the environment names no hosts.
+    """
+    if devices is not None and devices < 1:
+        raise DataError(f"devices must be at least 1. Received: {devices}")
+    on_jax = keras.backend.backend() == "jax"
+    if hosts:
+        if not on_jax:
+            raise RecipeError("several hosts train with Keras on JAX. Set KERAS_BACKEND=jax on each of them.")
+        from mm_keras.training.distributing.hosts import join_hosts
+
+        check_hosts(recipe)
+        join_hosts()
+    check_backend(recipe)
+    if not hosts and devices in (None, 1):
+        return Single()
+    if on_jax:
+        from mm_keras.training.distributing.sharded import Sharded
+
+        found = Sharded(devices)
+    else:
+        from mm_keras.training.distributing.mirrored import Mirrored
+
+        check_mirrored(recipe)
+        found = Mirrored(devices)
+    check_batch(recipe, found.devices)
+    return found
