@@ -12,6 +12,7 @@ from mm_keras.explanation.shading import (
     bars,
     grey_of,
     largest,
+    marked,
     opacity,
     overlay,
     overlay_picture,
@@ -77,7 +78,7 @@ def _strip(panel, values, weight):
 
 def _series(panel, values, weight):
     steps, features = values.shape
-    rows, columns = (np.linspace(0, n - 1, min(n, 5)).round().astype(int) for n in (features, steps))
+    rows, columns = (marked(n) for n in (features, steps))
     names = [(round(100 - 100 * (r + 0.5) / features, 2), panel.names[r]) for r in rows]
     numbers = [(round(100 * (c + 0.5) / steps, 2), str(c + 1)) for c in columns]
     return {"map": _png(np.swapaxes(overlay(grey_of(panel), values, weight), 0, 1)), "names": names, "steps": numbers}

@@ -11,6 +11,7 @@ from mm_keras.errors import DataError
 from mm_keras.explanation.layout import PLACES, Layout
 from mm_keras.explanation.network import Network
 from mm_keras.registry import nearest
+from mm_keras.training.backend import require_tensorflow
 
 # Rows run at once: enough to fill two cores, and 64 pictures of 224 x 224 with their activations fit in memory.
 CHUNK_ROWS = 64
@@ -55,9 +56,13 @@ class Engine(Network):
         groups: `{input: ..}`: lengths of the cells of a table, the numbers that are one; of an entity how many
             neighbours a place has.
         maps: `{input: where its feature map is}`, as `Layout.feature_map`, `None` where it has none.
+
+    Raises:
+        BackendError: When Keras does not run on TensorFlow.
     """
 
     def __init__(self, model, tasks, layout=None):
+        require_tensorflow("explanation")
         super().__init__(tasks, layout or Layout(model))
         self._scored, self.probes, self._blanks, self._seen = OrderedDict(), {}, None, None
         inputs = self._layout.inputs

@@ -11,6 +11,7 @@ from mm_keras.explanation.shading import (
     FOR,
     grey_of,
     largest,
+    marked,
     opacity,
     overlay,
     overlay_picture,
@@ -117,7 +118,7 @@ def _plot_series(axes, panel, values, weight):
     steps, features = values.shape
     pixels = np.swapaxes(overlay(grey_of(panel), values, weight), 0, 1)
     axes.imshow(pixels, interpolation="nearest", aspect="auto", extent=(0.5, steps + 0.5, features - 0.5, -0.5))
-    ticks = np.linspace(0, features - 1, min(features, 5)).round().astype(int)
+    ticks = marked(features)
     axes.set_yticks(ticks, [readable(_short(panel.names[t])) for t in ticks], parse_math=False, fontsize=9)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel("step")

@@ -46,6 +46,11 @@ def overlay(grey, values, weight=1.0):
     return np.round(ground * (1 - alpha) + hue * alpha).astype(np.uint8)
 
 
+def marked(count):
+    """Returns the places of an axis that get a label: from the first on, at most six, equally far apart."""
+    return range(0, count, math.ceil(count / 6))
+
+
 def grey_of(panel):
     """Returns float `(.., height, width)` in [0, 1] of pictures, or `(rows, columns)` of what `drawn` holds.
 

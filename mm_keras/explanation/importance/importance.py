@@ -8,6 +8,7 @@ import pandas as pd
 
 from mm_keras.data.pipeline import make_dataset
 from mm_keras.data.rows import Rows
+from mm_keras.data.shards.sharded import ShardedRows
 from mm_keras.errors import DataError
 from mm_keras.evaluation.evaluate import rows_to_score
 from mm_keras.evaluation.metrics import with_intervals
@@ -171,7 +172,8 @@ def _batches(run, data, task):
             yield tensors, np.array([str(start + i) for i in range(len(part))], object), None
         return
     rows, _ = rows_to_score(run, data)
-    labels = run.tasks[task].encode(rows.labels[task]) if isinstance(rows, Rows) and task in rows.labels else None
+    is_labelled = isinstance(rows, Rows | ShardedRows) and task in rows.labels
+    labels = run.tasks[task].encode(rows.labels[task]) if is_labelled else None
     if labels is not None:
         known = run.tasks[task].weights(labels) > 0
         labels = np.where(known, np.asarray(labels, np.float64), np.nan)

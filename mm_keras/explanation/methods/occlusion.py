@@ -6,8 +6,9 @@ import math
 import numpy as np
 
 from mm_keras.explanation.engine import CHUNK_ROWS
+from mm_keras.explanation.methods.superpixels import superpixels
 
-# Windows along a side of a picture or sound, and how many stand beside each other at half a window's distance.
+# Pieces along a side of a picture; windows along a side of a sound, as many again between them.
 PATCHES = {"image": 6, "audio": 8}
 # Patches along a side of each picture of several, not overlapping: there are many pictures.
 FRAME_PATCHES = 4
@@ -18,8 +19,8 @@ MOST = 64
 def occlusion(engine, tensors, column, steps):
     """What the output loses when a window of an input is blank, spread evenly over the window.
 
-    Windows: of a picture square patches of a sixth of its sides, of a sound windows of an eighth of its frames and
-    bands, both half over each other; of views and videos a quarter of the sides of each picture; of a text each token
+    Windows: of a picture its superpixels, about 36; of a sound windows of an eighth of its frames and bands, half over
+    each other; of views and videos a quarter of the sides of each picture; of a text each token
     (stretches of a 64th of a long one); of a table each cell; of a vector and of a sequence each feature (at each
     step); of an entity itself, and each neighbour with those behind it. Where windows overlap their mean is taken.
 
@@ -36,8 +37,8 @@ def occlusion(engine, tensors, column, steps):
     Returns:
         `(attributions, None)`.
     Reference:
-        Zeiler and Fergus 2013, arXiv:1311.2901, section 4.2. Differs: any input, in logits, windows half over each
-        other.
+        Zeiler and Fergus 2013, arXiv:1311.2901, section 4.2. Differs: any input, in logits; of a picture superpixels,
+        as in Ribeiro et al. 2016, arXiv:1602.04938, section 3.2.
     """
     return occlude(engine, tensors, column, tensors), None
 
@@ -51,11 +52,11 @@ def occlude(engine, tensors, column, names):
     blank, held = engine.blank(seen.entries), seen.held
     given = seen.entries | {n: held[n] for n in engine.closed}
     blank |= {n: np.zeros_like(held[n]) for n in engine.closed}
-    windows = {n: list(windows_of(engine.kinds[n], given[n].shape[1:], engine.groups.get(n))) for n in names}
+    windows = {n: _windows(engine.kinds[n], given[n], engine.groups.get(n)) for n in names}
     value = engine.evaluate(seen.entries, held, column)
     totals, counts = ({n: np.zeros(given[n].shape) for n in names} for _ in range(2))
     # A window that holds nothing takes nothing away.
-    asked = ((r, n, w) for r in range(len(column)) for n in names for w in windows[n])
+    asked = ((r, n, w) for r in range(len(column)) for n in names for w in windows[n][r])
     asked = ((r, n, w) for r, n, w in asked if np.any(given[n][r][w] != blank[n][r][w]))
     while chunk := list(itertools.islice(asked, CHUNK_ROWS)):
         rows = np.array([r for r, _, _ in chunk])
@@ -66,13 +67,22 @@ def occlude(engine, tensors, column, names):
         for loss, (r, n, window) in zip(losses, chunk, strict=True):
             totals[n][r][window] += loss / totals[n][r][window].size
     for n in names:
-        for window in windows[n]:
-            counts[n][(slice(None), *(window if isinstance(window, tuple) else (window,)))] += 1
+        for r, own in enumerate(windows[n]):
+            for window in own:
+                counts[n][r][window] += 1
     return {n: totals[n] / np.maximum(counts[n], 1) for n in names}
 
 
+def _windows(kind, values, groups):
+    """Returns the list of windows of each row."""
+    if kind == "image":
+        pieces = (superpixels(picture, PATCHES["image"]) for picture in values)
+        return [[np.nonzero(labels == k) for k in range(labels.max() + 1)] for labels in pieces]
+    return [list(windows_of(kind, values.shape[1:], groups))] * len(values)
+
+
 def windows_of(kind, shape, groups=None):
-    """Yields an index for each window of an input `shape`, without the batch.
+    """Yields an index for each window of an input `shape`, without the batch; of a picture see `superpixels`.
 
     Args:
         kind: What it holds, a layout of the recipe.
@@ -80,7 +90,7 @@ def windows_of(kind, shape, groups=None):
         groups: Lengths of a table's cells, one number each by default; of an entity the neighbours of a place, by
             default all of one.
     """
-    if kind in PATCHES:
+    if kind == "audio":
         sides = [_stretches(s, math.ceil(s / PATCHES[kind]), overlap=True) for s in shape[:2]]
         return itertools.product(*sides)
     if kind in ("views", "video"):
