@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from mm_keras.cli.printing import print_bundle, print_check, print_frame, save_result
+from mm_keras.cli.printing import print_bundle, print_check, print_frame, print_shards, save_result
 from mm_keras.cli.program import BundleFolder, RunFolder, app, console, package
 from mm_keras.errors import DataError
 
@@ -30,14 +30,14 @@ def export(
 
 @app.command(rich_help_panel="Bundles")
 def inspect(
-    place: Annotated[Path, typer.Argument(help="A run folder, an exported bundle, or a manifest with --recipe.")],
+    place: Annotated[Path, typer.Argument(help="A run, an exported bundle, shards, or a manifest with --recipe.")],
     recipe: Annotated[Path | None, typer.Option(help="The recipe that a manifest is for, YAML.")] = None,
     out: Annotated[Path | None, typer.Option(help="Of a manifest: an .html, .json or .csv file.")] = None,
     max_bad: Annotated[float, typer.Option(help="Share of bad rows above which checking a manifest fails.")] = 0.05,
     as_json: Annotated[bool, typer.Option("--json", help="Print all of a bundle or a manifest as JSON.")] = False,
     latency: Annotated[bool, typer.Option(help="Measure each variant of a bundle on this machine.")] = True,
 ):
-    """Say what a run or a bundle holds, or what is wrong with the data of a recipe."""
+    """Say what a run, a bundle or shards hold, or what is wrong with the data of a recipe."""
     if (place / "run.json").is_file() and recipe is None:
         console.print_json((place / "run.json").read_text(encoding="utf-8"))
         for name in ("recipe.yaml", "metrics.json"):
@@ -55,6 +55,9 @@ def inspect(
     import mm_keras as mm  # no TensorFlow for these
 
     found = mm.inspect(place)
+    if "splits" in found:
+        print_shards(place, found, as_json)
+        return
     timed = mm.bench(place, batches=(1, 8), seconds=0.3) if latency else None
     if as_json:
         found["latency"] = None if timed is None else timed.to_dict("records")

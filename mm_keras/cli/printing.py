@@ -1,5 +1,7 @@
 """What commands print as tables."""
 
+import json
+
 import typer
 from rich.markup import escape
 from rich.table import Table
@@ -40,6 +42,25 @@ def print_check(checked, as_json=False):
         console.print(f"[bold]{finding.severity}[/bold] {escape(f'{finding.check}: {finding.line}')}", highlight=False)
         if finding.where:
             console.print(escape(f"  {finding.where}"), highlight=False)
+
+
+def print_shards(place, info, as_json=False):
+    """Prints what `dataset.json` says of shards whose checksums were verified."""
+    if as_json:
+        console.print_json(json.dumps(info))
+        return
+    counts = Table("split", "rows", "shards", "MB", title=escape(f"{place}, of {info['manifest']['name']}"))
+    for split, own in info["splits"].items():
+        counts.add_row(split, str(own["rows"]), str(len(own["shards"])), f"{own['bytes'] / 1e6:.1f}")
+    console.print(counts)
+    fields = Table("feature", "type", "shape", "of")
+    for name, own in info["fields"].items():
+        fields.add_row(*(escape(str(v)) for v in (name, own["type"], own["shape"], own.get("of", ""))))
+    console.print(fields)
+    bad = info["quarantine"]
+    console.print(f"{bad['rows']} bad rows are left out; every checksum is right", highlight=False)
+    for reason, count in bad["reasons"].items():
+        console.print(escape(f"  {count}: {reason}"), highlight=False)
 
 
 def save_result(found, out):

@@ -9,8 +9,11 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from mm_keras.errors import DataError, ExportError, RecipeError
+from mm_keras.errors import BackendError, DataError, ExportError, HostLost, Interrupted, RecipeError
 from mm_keras.saving import RESULT_FORMS, check_suffix
+
+# What a supervisor starts again: EX_TEMPFAIL of sysexits.h.
+COME_AGAIN = 75
 
 app = typer.Typer(
     name="mm-keras",
@@ -22,7 +25,8 @@ app = typer.Typer(
 console = Console(width=None if sys.stdout.isatty() else 120)
 
 RecipeFile = Annotated[Path, typer.Argument(help="A recipe, YAML.")]
-ManifestFile = Annotated[Path, typer.Argument(help="The table of examples: CSV, TSV, JSONL or Parquet.")]
+# A text: a path would lose a slash of `gs://`.
+ManifestFile = Annotated[str, typer.Argument(help="The table of examples: CSV, TSV, JSONL, Parquet; or shards.")]
 RunFolder = Annotated[Path, typer.Argument(help="A run folder, as `fit` writes it.")]
 
 
@@ -55,7 +59,7 @@ def options(
 def package():
     """Returns mm_keras, TensorFlow imported."""
     import mm_keras
-    from mm_keras.doctor import import_quietly
+    from mm_keras.diagnosing.machine import import_quietly
 
     import_quietly()
     return mm_keras
@@ -68,8 +72,14 @@ def main():
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         app()
-    except (RecipeError, DataError, ExportError, FloatingPointError) as error:
+    except (RecipeError, DataError, ExportError, BackendError, FloatingPointError) as error:
         Console(stderr=True, width=200).print(
             f"[red]{type(error).__name__}[/red]: {escape(str(error))}", highlight=False
         )
         sys.exit(2)
+    except Interrupted as stopped:
+        Console(stderr=True, width=200).print(escape(str(stopped)), highlight=False)
+        sys.exit(COME_AGAIN)
+    except HostLost as lost:
+        Console(stderr=True, width=200).print(escape(str(lost)), highlight=False)
+        os._exit(COME_AGAIN)  # a plain exit waits for the others

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
+from rich.progress import Progress, TextColumn
 
 from mm_keras.cli.printing import print_frame
 from mm_keras.cli.program import ManifestFile, RecipeFile, RunFolder, app, console, package
@@ -25,6 +26,33 @@ def preview(
     shown.save(out)
     console.print(escape(repr(shown)))
     console.print(escape(str(out)))
+
+
+@app.command(rich_help_panel="Data")
+def prepare(
+    manifest: Annotated[str, typer.Argument(help="A manifest, or a folder of split/class/file; or an address of one.")],
+    recipe: RecipeFile,
+    out: Annotated[str, typer.Option(help="The shards folder to make, or an address; called again, it goes on.")],
+    processes: Annotated[int | None, typer.Option(help="Side by side. Defaults to the cores.", min=1)] = None,
+    shard_rows: Annotated[int, typer.Option(help="Rows in a shard.", min=1)] = 1024,
+    image_side: Annotated[int | None, typer.Option(help="Longest side of a picture, pixels.", min=1)] = None,
+    seed: Annotated[int | None, typer.Option(help="Of split and order. Defaults to the recipe's.")] = None,
+    max_bad: Annotated[float, typer.Option(help="Share of bad rows above which it fails.")] = 0.05,
+    beam: Annotated[list[str] | None, typer.Option(help="An argument of an Apache Beam pipeline, repeatable.")] = None,
+):
+    """Pack a manifest and its files into shards, which fit, evaluate and predict take in its place."""
+    mm = package()
+    options = {"processes": processes, "shard_rows": shard_rows, "image_side": image_side, "seed": seed}
+    with Progress(*Progress.get_default_columns(), TextColumn("{task.fields[rows]} rows"), console=console) as bar:
+        task = bar.add_task("shards", total=None, rows=0)
+
+        def progress(done, shards, rows):
+            bar.update(task, completed=done, total=shards, rows=rows)
+
+        found = mm.prepare(manifest, recipe, out, max_bad=max_bad, beam=beam or None, progress=progress, **options)
+    console.print(escape(repr(found)), highlight=False)
+    if bad := found.info["quarantine"]["rows"]:
+        console.print(escape(f"{bad} bad rows are left out; see {found.place.location('quarantine.csv')}"))
 
 
 @app.command(rich_help_panel="Data")

@@ -11,6 +11,7 @@ import pandas as pd
 from mm_keras.data.pipeline import make_dataset
 from mm_keras.data.quarantine import COLUMNS
 from mm_keras.data.rows import Rows
+from mm_keras.data.shards.sharded import ShardedRows, named
 from mm_keras.errors import DataError
 from mm_keras.evaluation.metrics import score_classification, score_regression
 from mm_keras.training.run import load_run
@@ -60,8 +61,8 @@ def evaluate(run, rows=None, *, subsets=True, out=None, seed=0):
 
     Args:
         run: A `Run` or its folder.
-        rows: A `Rows`, or the path of a manifest (its test rows if it has a `split` column, else all). Defaults to
-            the run's own test rows.
+        rows: A `Rows`, or the path of a manifest (its test rows if it has a `split` column, else all) or of a shards
+            folder (its test rows). Defaults to the run's own test rows.
         subsets: Whether to score every non-empty subset of the inputs too; the others are blanked.
         out: Folder for the files. Defaults to the run's.
         seed: Of the bootstrap.
@@ -104,7 +105,7 @@ def rows_to_score(run, rows):
     quarantine = pd.DataFrame(columns=COLUMNS)
     if rows is None:
         rows = run.rows("test")
-    elif not isinstance(rows, Rows):
+    elif not isinstance(rows, Rows | ShardedRows):
         data = run.load(rows, split=None)
         rows, quarantine = data.test if len(data.test) else data.rows, data.quarantine
     if not len(rows):
@@ -119,7 +120,7 @@ def predict_rows(run, rows, combinations, batch_size=128):
         `({combination: {task: array (rows, ...)}}, row numbers (rows,))`; rows whose files have gone bad are left out.
     """
     outputs, numbers = {c: {t: [] for t in run.tasks} for c in combinations}, []
-    for tensors, at in make_dataset(run.preprocessors, rows, batch_size=batch_size):
+    for tensors, at in named(rows, make_dataset(run.preprocessors, rows, batch_size=batch_size)):
         keep = at.numpy() >= 0
         numbers.append(at.numpy()[keep])
         for c in combinations:

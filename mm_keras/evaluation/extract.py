@@ -12,6 +12,7 @@ from mm_keras.data.manifest import Data
 from mm_keras.data.pipeline import make_dataset
 from mm_keras.data.quarantine import COLUMNS
 from mm_keras.data.rows import Rows
+from mm_keras.data.shards.sharded import ShardedRows
 from mm_keras.data.tables import read_table
 from mm_keras.errors import DataError
 from mm_keras.evaluation.evaluate import GONE
@@ -122,7 +123,7 @@ def _rows(run, data):
         data = load_rows(run.folder)
     if isinstance(data, Data):
         return data.rows, _table_of(run, data.rows), data.quarantine
-    if isinstance(data, Rows):
+    if isinstance(data, Rows | ShardedRows):
         return data, _table_of(run, data), none
     loaded = run.load(data, with_labels=False, max_bad=1.0)
     source = read_table(data)[0]

@@ -7,6 +7,7 @@ import pandas as pd
 import tensorflow as tf
 
 from mm_keras.data.rows import Rows
+from mm_keras.data.shards.sharded import ShardedRows
 from mm_keras.errors import DataError
 from mm_keras.evaluation.evaluate import GONE, predict_rows
 from mm_keras.preprocessing.raw import error_text, raw_batch
@@ -31,7 +32,7 @@ def predict(run, examples, *, batch_size=64):
     run = load_run(run)
     if isinstance(examples, str | Path | pd.DataFrame):
         return _predict_manifest(run, examples)
-    if isinstance(examples, Rows):
+    if isinstance(examples, Rows | ShardedRows):
         return _predict_rows(run, examples)
     examples = [examples] if isinstance(examples, dict) else list(examples)
     if not examples:
@@ -54,7 +55,7 @@ def _predict_rows(run, rows):
     outputs, at = predict_rows(run, rows, [every])
     # A row whose file has gone bad gets empty cells.
     table = _decoded(run, outputs[every]).set_axis(at, axis=0).reindex(range(len(rows)))
-    table.insert(0, "id", rows.ids)
+    table.insert(0, "id", np.asarray(rows.ids))
     return table.assign(error=np.where(np.isin(np.arange(len(rows)), at), "", GONE))
 
 
@@ -63,7 +64,7 @@ def _predict_manifest(run, source):
     faults = data.quarantine
     reasons = [f"{c}: {why}" if c else why for c, why in zip(faults["column"], faults["reason"], strict=True)]
     bad = faults.assign(error=reasons).groupby("row").agg({"id": "first", "error": "; ".join})
-    good = _predict_rows(run, data.rows).set_axis(data.rows.numbers, axis=0)
+    good = _predict_rows(run, data.rows).set_axis(np.asarray(data.rows.numbers), axis=0)
     table = pd.concat([good, bad]) if len(bad) else good
     return table.sort_index().reset_index(drop=True)
 

@@ -21,6 +21,7 @@ from mm_keras.exporting.sample import calibration_tensors, draw_sample
 from mm_keras.exporting.served.saved_model import float32_model, save_saved_model
 from mm_keras.exporting.served.settings import BATCH_SIZES, write_serving
 from mm_keras.exporting.served.warmup import write_warmup
+from mm_keras.training.backend import require_tensorflow
 from mm_keras.training.run import load_run
 
 # Rows with all inputs, where int8's accuracy is measured; rows of every other subset; rows that calibrate int8.
@@ -73,7 +74,9 @@ def export(
     Raises:
         ExportError: When an artefact differs from the model, with the table of differences, also as its attribute
             `parity`; nothing is written.
+        BackendError: When Keras does not run on TensorFlow.
     """
+    require_tensorflow("export")
     start, say = time.perf_counter(), print if verbose else _say_nothing
     run, kinds = load_run(run), check_kinds(litert)
     if onnx:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from mm_keras.data.shards.dataset import is_shards, open_shards
 from mm_keras.data.tables import READERS
 from mm_keras.errors import DataError, ExportError
 from mm_keras.exporting.bundle import list_versions
@@ -20,13 +21,14 @@ def inspect(source, recipe=None, **options):
     """Describes an exported version; or, with a recipe, looks for leaks and other faults of data.
 
     Args:
-        source: A version folder, or a base folder, of which the newest version is read. With a recipe: a manifest as
-            `load` takes it, or what `load` returned.
+        source: A version folder, or a base folder, of which the newest version is read; or a shards folder. With a
+            recipe: a manifest as `load` takes it, or what `load` returned.
         recipe: The `Recipe` of the data, or the path of one.
         options: Of data: those of `mm_keras.data.checking.check.check_data`.
 
     Returns:
-        Of data a `DataCheck`, as `check_data` returns it. Of a version, a dict of plain values:
+        Of data a `DataCheck`, as `check_data` returns it. Of shards, the `info` of their `Shards`, every checksum
+        verified. Of a version, a dict of plain values:
         - `path`, `version`, `versions` (all numbers beside it), `files` (`{relative path: bytes}`);
         - `signatures`: `{name: {"inputs": {...}, "outputs": {...}}}` with dtype, shape, meaning and blank value;
         - `classes`: `{task: names}`; `saved_model_ops`;
@@ -37,12 +39,14 @@ def inspect(source, recipe=None, **options):
 
     Raises:
         ExportError: When the folder holds no export.
-        DataError: When data comes without a recipe, or as `load` raises.
+        DataError: When data comes without a recipe, or as `load` raises; when a shard is not what was written.
     """
     if recipe is not None:
         from mm_keras.data.checking.check import check_data  # here, since a bundle is read without TensorFlow
 
         return check_data(source, recipe, **options)
+    if is_shards(source):
+        return open_shards(source).verify().info
     if is_data(source):
         raise DataError(f"{source}: data is checked against a recipe. Give it, as --recipe or `recipe`.")
     if options:

@@ -1,8 +1,5 @@
 """`mm_keras.preview`: rows as the model gets them, beside what augmentation makes of them."""
 
-import base64
-import html
-import io
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +8,7 @@ from mm_keras.data.manifest import Data, load
 from mm_keras.data.pipeline import Epochs, make_dataset
 from mm_keras.errors import DataError
 from mm_keras.explanation.panels import Panel, make_panel
+from mm_keras.pages import Shown, result_page
 from mm_keras.preprocessing.raw import raw_batch
 from mm_keras.recipe import load_recipe
 from mm_keras.saving import save
@@ -51,7 +49,7 @@ class Sample:
 
 
 @dataclass(frozen=True, repr=False)
-class Preview:
+class Preview(Shown):
     """Some rows, each as the model gets it in evaluation and in several draws of training.
 
     Args:
@@ -72,20 +70,15 @@ class Preview:
 
         return plot_samples(self.samples, self.note)
 
-    def to_html(self):
-        """Returns a whole HTML page: one string, nothing loaded from elsewhere."""
-        style = "body{font-family:sans-serif;margin:1.5em;color:#222;background:#fff}img{max-width:100%}"
-        head = f'<meta charset="utf-8"><title>preview</title><style>{style}</style>'
-        return f'<!DOCTYPE html><html lang="en"><head>{head}</head><body>{self._repr_html_()}</body></html>'
+    def _render(self, page):
+        from mm_keras.reporting.plot import plot_samples
 
-    def _repr_html_(self):
-        parts = [f"<p>{html.escape(self.note)}</p>"]
-        for sample in self.samples:
-            picture = base64.b64encode(_png(sample)).decode()
-            said = html.escape(f"{sample.title}. {_describe(sample)}", quote=True)
-            parts.append(f"<h3>{html.escape(sample.title)}</h3>")
-            parts.append(f'<img alt="{said}" src="data:image/png;base64,{picture}">')
-        return "".join(parts)
+        return result_page(
+            page,
+            "preview",
+            sentences=["What the model sees of training rows", self.note],
+            pictures=[(f"{sample.title}. {_describe(sample)}", plot_samples([sample])) for sample in self.samples],
+        )
 
     def save(self, path):
         """Writes the page or the picture, as the suffix says: `.html` or `.png`.
@@ -211,11 +204,3 @@ def _describe(sample):
         else:
             said.append(f"{name}: {' '.join(panel.names) or panel.kind}")
     return "; ".join(said)
-
-
-def _png(sample):
-    from mm_keras.reporting.plot import plot_samples
-
-    file = io.BytesIO()
-    plot_samples([sample]).savefig(file, format="png", dpi=100)
-    return file.getvalue()

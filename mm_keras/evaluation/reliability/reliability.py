@@ -8,6 +8,7 @@ import pandas as pd
 from scipy.special import softmax
 
 from mm_keras.data.rows import Rows
+from mm_keras.data.shards.sharded import ShardedRows
 from mm_keras.errors import DataError
 from mm_keras.evaluation.evaluate import rows_to_score
 from mm_keras.evaluation.metrics import score_classification, score_regression
@@ -149,7 +150,7 @@ def calibrate(run, rows=None, *, level=LEVEL, accuracy=None, seed=0):
 def _rows_to_fit(run, rows):
     if rows is None:
         rows = run.rows("validation")
-    elif not isinstance(rows, Rows):
+    elif not isinstance(rows, Rows | ShardedRows):
         data = run.load(rows, split=None)
         rows = data.validation if len(data.validation) else data.rows
     if not len(rows):

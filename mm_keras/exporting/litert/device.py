@@ -68,7 +68,10 @@ def _tensor(p, values):
     layout, value = p.spec.layout, values.get(p.name)
     if layout in _PICTURES:
         pixels = tf.cast(value, tf.float32) / 255.0
-        return tf.reduce_sum(pixels * GREY, axis=-1, keepdims=True) if p.tensor.shape[-1] == 1 else pixels
+        if p.tensor.shape[-1] != 1:
+            return pixels
+        grey = tf.reduce_sum(pixels * GREY, axis=-1, keepdims=True)
+        return tf.round(255.0 * grey) / 255.0 if getattr(p.spec, "whole_levels", False) else grey
     if layout == "audio":
         return _sound(p, value)
     if layout == "tabular":

@@ -19,7 +19,13 @@ PARTS = (
     ("ai-edge-litert", "ai_edge_litert", "checks of LiteRT files"),
     ("tensorboard", "tensorboard", "curves of a training"),
     ("av", "av", "optional: MP4 and AVI at ingest"),
+    ("soundfile", "soundfile", "optional: FLAC, OGG and MP3 at prepare"),
+    ("fsspec", "fsspec", "optional: shards at addresses such as gs://"),
+    ("apache-beam", "apache_beam", "optional: prepare on a cluster"),
+    ("jax", "jax", "optional: Keras on JAX, several machines"),
     ("onnxruntime", "onnxruntime", "optional: ONNX files"),
+    ("mlflow", "mlflow", 'optional: fit(log_to="mlflow")'),
+    ("wandb", "wandb", 'optional: fit(log_to="wandb")'),
     ("optuna", "optuna", "optional: search"),
     ("tensorflow-serving-api", "tensorflow_serving", "optional: serving client"),
 )
