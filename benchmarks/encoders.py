@@ -1,6 +1,8 @@
-"""Compares all encoders of one input on a real data set, without the other inputs; prints a table, then JSON.
+"""Compares all encoders of one input on a real data set, without the other inputs; prints a table.
 
-usage: python benchmarks/encoders.py emoji|leaves100|av_mnist_lite INPUT --data DIR
+usage: python benchmarks/encoders.py emoji|leaves100|av_mnist_lite INPUT --data DIR [--out FILE]
+
+The table's lines go to benchmarks/results/encoders.csv too, in the place of lines of the same setting.
 
 DIR holds the unpacked sets, as for `real_data.py`, whose folds and scoring these are. The recipe is
 `benchmarks/recipes/<name>.yaml` but for the encoder: every kind of the modality at one size, on the same rows, for the
@@ -28,6 +30,8 @@ import mm_keras as mm
 from mm_keras.model import build_model
 from mm_keras.registry import ENCODERS
 from mm_keras.training.learn import learn
+
+KEY = ["set", "input", "size", "epochs", "learning_rate", "folds", "encoder"]
 
 
 def variants(modality, extra):
@@ -71,6 +75,15 @@ def few_rows(table, recipe, count):
     return table if count is None else table.groupby(["split", spec.column or task]).head(count)
 
 
+def keep(path, line):
+    """Writes a line into the table of all settings, in the place of its last one."""
+    table = pd.DataFrame([line])
+    if path.is_file():
+        table = pd.concat([pd.read_csv(path), table], ignore_index=True)
+    table = table.drop_duplicates(KEY, keep="last").sort_values([*KEY[:-1], "accuracy"], ascending=[True] * 6 + [False])
+    table.to_csv(path, index=False)
+
+
 def main():
     """Runs the command line above."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -84,6 +97,7 @@ def main():
     parser.add_argument("--rows", type=int, help="only so many rows of each class in each split: to try it out")
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--learning-rate", type=float)
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "encoders.csv")
     args = parser.parse_args()
     home = args.data / args.name
     recipe = mm.load_recipe(HERE / "recipes" / f"{args.name}.yaml")
@@ -95,7 +109,8 @@ def main():
     tables = [few_rows(t, recipe, args.rows) for t in itertools.islice(fold_tables(table), args.folds)]
 
     modality = recipe.inputs[args.input].kind
-    result = {"name": args.name, "input": args.input, "size": args.size, "training": training, "encoders": {}}
+    spent = {f: getattr(recipe.training, f) for f in chosen} | training
+    setting = {"set": args.name, "input": args.input, "size": args.size, **spent, "folds": len(tables)}
     rows = {k: v for k, v in variants(modality, args.option).items() if not args.only or k in args.only}
     if not rows:
         parser.error(f"nothing to compare; {modality} has {sorted(ENCODERS[modality])}")
@@ -108,11 +123,9 @@ def main():
         seconds, low, high = time.time() - began, score["low"], score["high"]
         interval = f"[{low:.4f}, {high:.4f}]"
         print(f"{label:<36} {score['value']:>8.4f} {interval:>18} {parameters:>11,} {seconds:>8.0f}", flush=True)
-        result["encoders"][label] = {
-            "accuracy": round(score["value"], 4), "low": round(low, 4), "high": round(high, 4), "n": score["n"],
-            "parameters": parameters, "seconds": round(seconds, 1),
-        }  # fmt: skip
-    print(json.dumps(result))
+        found = {"accuracy": score["value"], "low": low, "high": high}
+        found = {k: round(v, 4) for k, v in found.items()} | {"n": score["n"], "parameters": parameters}
+        keep(args.out, setting | {"encoder": label} | found)
 
 
 if __name__ == "__main__":

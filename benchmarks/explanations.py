@@ -1,21 +1,18 @@
 """What an explanation costs: `mm.explain` over the gradients it is made of, every method, and tf-keras-vis beside ours.
 
-usage: python benchmarks/explanations.py [--rounds 7] [--rows 200] [--only NAME ..]
+usage: python benchmarks/explanations.py [--rounds 7] [--rows 200] [--only NAME ..] [--quick] [--out FILE]
 
 The model is that of the built-in digits, untrained. Rounds alternate between all that is measured, in one process; the
-medians are compared. Last line: JSON with
+medians are compared. `--quick` measures the ratio alone. Last line: JSON, in `measured`
 
 explain    milliseconds of `mm.explain` with its defaults, of one example
 gradients  of 32 gradient steps of the same model, in one batched call
-ratio      explain over gradients; the bound is 3
 methods    of `mm.explain` by each method, with its defaults
 ours       of the gradient and of Grad-CAM for one input, ours
 theirs     of the same from tf-keras-vis
 gallery    seconds for `--rows` examples, one after the other
 """
 
-import argparse
-import json
 import os
 import tempfile
 import time
@@ -24,6 +21,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
+from measuring import alternate, milliseconds, paired_ratio, parser, result, row, write
 
 import mm_keras as mm
 from mm_keras.explanation.engine import CHUNK_ROWS
@@ -32,18 +30,6 @@ from mm_keras.explanation.methods import METHODS
 from mm_keras.explanation.subjects import RunSubject
 
 STEPS = 32
-
-
-def medians(functions, rounds):
-    """Returns `{name: median milliseconds}`: all in turn, `rounds` times, after a first turn that compiles."""
-    times = {name: [] for name in functions}
-    for turn in range(1 + rounds):
-        for name, function in functions.items():
-            began = time.perf_counter()
-            function()
-            if turn:
-                times[name].append(1000 * (time.perf_counter() - began))
-    return {name: round(float(np.median(t)), 1) for name, t in times.items()}
 
 
 def digits_run(folder):
@@ -67,13 +53,25 @@ def one_input(run, example, name):
     return ours, theirs
 
 
+def measure_methods(run, example, engine, methods, rounds):
+    """Returns `(median milliseconds of mm.explain by each method, of ours for one input, of tf-keras-vis)`."""
+    explained = {m: lambda m=m: mm.explain(run, example, method=m) for m in methods}
+    name = next(n for n, kind in engine.kinds.items() if kind == "image")
+    ours, theirs = one_input(run, example, name)
+    both = {("ours", m): f for m, f in ours.items()} | {("theirs", m): f for m, f in theirs.items()}
+    found = milliseconds(alternate(both, rounds)[0])
+    sides = ({m: t for (w, m), t in found.items() if w == who} for who in ("ours", "theirs"))
+    return milliseconds(alternate(explained, rounds)[0]), *sides
+
+
 def main():
     """Runs the command line above."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--rows", type=int, default=200)
-    parser.add_argument("--only", nargs="+", choices=list(METHODS), default=list(METHODS))
-    args = parser.parse_args()
+    arguments = parser(__doc__)
+    arguments.add_argument("--rounds", type=int, default=7)
+    arguments.add_argument("--rows", type=int, default=200)
+    arguments.add_argument("--only", nargs="+", choices=list(METHODS), default=list(METHODS))
+    arguments.add_argument("--quick", action="store_true")
+    options = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         run = digits_run(Path(folder))
         rows = run.rows("test")
@@ -87,24 +85,22 @@ def main():
             "gradients": lambda: engine.differentiate(*many, np.zeros(STEPS, np.int32)),
             "explain": lambda: mm.explain(run, example),
         }
-        result = medians(base, 3 * args.rounds)
-        result["ratio"] = round(result["explain"] / result["gradients"], 2)
-        explained = {m: lambda m=m: mm.explain(run, example, method=m) for m in args.only}
-        result["methods"] = medians(explained, args.rounds)
-        name = next(n for n, kind in engine.kinds.items() if kind == "image")
-        ours, theirs = one_input(run, example, name)
-        both = {("ours", m): f for m, f in ours.items()} | {("theirs", m): f for m, f in theirs.items()}
-        found = medians(both, args.rounds)
-        for who in ("ours", "theirs"):
-            result[who] = {m: t for (w, m), t in found.items() if w == who}
-        examples = [rows.example(i % len(rows.ids)) for i in range(args.rows)]
-        began = time.perf_counter()
-        for one in examples:
-            mm.explain(run, one)
-        result["gallery"] = round(time.perf_counter() - began, 1)
-    print("| method | ms |\n|---|---|")
-    print("\n".join(f"| {m} | {t} |" for m, t in result["methods"].items()))
-    print(json.dumps(result))
+        times, _ = alternate(base, 3 * options.rounds)
+        ratios = {"explain over its gradients": row(paired_ratio(times, "explain", "gradients"), goal=3.0)}
+        measured = milliseconds(times)
+        if not options.quick:
+            found = measure_methods(run, example, engine, options.only, options.rounds)
+            measured |= dict(zip(("methods", "ours", "theirs"), found, strict=True))
+            for method, taken in measured["ours"].items():
+                ratios[f"{method} over tf-keras-vis"] = row(taken / measured["theirs"][method])
+            examples = [rows.example(i % len(rows.ids)) for i in range(options.rows)]
+            began = time.perf_counter()
+            for one in examples:
+                mm.explain(run, one)
+            measured["gallery"] = round(time.perf_counter() - began, 1)
+            print("| method | ms |\n|---|---|")
+            print("\n".join(f"| {m} | {t} |" for m, t in measured["methods"].items()))
+    write(result("explain", ratios, measured=measured), options.out)
 
 
 if __name__ == "__main__":

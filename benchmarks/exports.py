@@ -71,7 +71,8 @@ def recipe_of(entry):
     group, kind = entry.split("/")
     if group == "fusion":
         inputs, fusion = {**INPUTS["image"], **INPUTS["text"], **INPUTS["tabular"]}, kind
-        inputs = {n: {**s, "encoder": {"size": "tiny"}} for n, s in inputs.items()}
+        kinds = {"word": "transformer"}  # tokens that know their places
+        inputs = {n: {**s, "encoder": {"kind": kinds.get(n), "size": "tiny"}} for n, s in inputs.items()}
     else:
         # The table beside it, but for the table's own encoders, which stand beside the vector.
         others, fusion = INPUTS["vector" if group == "tabular" else "tabular"], "gated"

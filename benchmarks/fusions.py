@@ -83,7 +83,7 @@ def step_times(recipes, table, home, rounds, steps=20):
     rows, parts, networks = data.train, learn(first, data), {}
     for kind, recipe in recipes.items():
         trainer = Trainer(recipe, *parts)
-        trainer.compile()
+        trainer.prepare(rows)
         networks[kind] = trainer.network, trainer.dataset(rows, range(1)).take(steps).cache()
         trainer.network.fit(networks[kind][1], verbose=0)  # tracing and reading
     times = {kind: [] for kind in networks}

@@ -1,6 +1,6 @@
 """Latency and size of every LiteRT file beside the SavedModel; writes benchmarks/results/litert.csv.
 
-usage: python benchmarks/litert.py [--size tiny small ..] [--epochs 10] [--calls 300] [--out FILE]
+usage: python benchmarks/litert.py [--size tiny small ..] [--epochs 10] [--calls 300] [--csv FILE] [--out FILE]
 
 Trains the built-in digits with encoders of one size, exports all forms, and calls them by turns, one example at a time
 and one thread each, in one process: a slow moment of the machine meets all of them.
@@ -13,7 +13,6 @@ bytes      of the file, or of the SavedModel with its weights
 share      of the float32 file's bytes
 """
 
-import argparse
 import os
 import tempfile
 import time
@@ -24,8 +23,9 @@ os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = "1
 
 import numpy as np
 import pandas as pd
+from measuring import HERE, parser, result, row, write
+from served_calls import litert_call, session_call
 
-HERE = Path(__file__).resolve().parent
 KINDS = ("float32", "float16", "dynamic", "int8", "int8_io")
 
 
@@ -45,30 +45,13 @@ def make_bundle(home, size, epochs):
 
 def saved_model_calls(path):
     """Returns `{signature: function of named values}` through the C++ loader."""
-    import tensorflow as tf
-    import tensorflow_text  # noqa: F401 (registers its ops)
-
-    session = tf.compat.v1.Session(graph=tf.Graph())
-    with session.graph.as_default():
-        meta = tf.compat.v1.saved_model.loader.load(session, ["serve"], str(path))
-    calls = {}
-    for name, key in (("raw", "serving_default"), ("tensors", "tensors")):
-        signature = meta.signature_def[key]
-        fetches = [signature.outputs["digit"].name, signature.outputs["magnitude"].name]
-        feeds = {n: i.name for n, i in signature.inputs.items()}
-        run = session.make_callable(fetches, feed_list=list(feeds.values()))
-        calls[name] = lambda values, run=run, feeds=feeds: run(*(values[n] for n in feeds))
-    return calls
+    tasks = ("digit", "magnitude")
+    return {name: session_call(path, key, tasks) for name, key in (("raw", "serving_default"), ("tensors", "tensors"))}
 
 
 def litert_calls(file):
     """Returns `{signature: function of named values}`."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_path=str(file), num_threads=1)
-    keys = {"device": "device", "tensors": "serving_default"}
-    runners = {name: interpreter.get_signature_runner(key) for name, key in keys.items()}
-    return {name: (lambda values, runner=runner: runner(**values)) for name, runner in runners.items()}
+    return {name: litert_call(file, key) for name, key in (("device", "device"), ("tensors", "serving_default"))}
 
 
 def measure(run, bundle, count):
@@ -105,15 +88,28 @@ def measure(run, bundle, count):
     return pd.DataFrame(lines)
 
 
+def ratios_of(size, table):
+    """Returns the rows of one size: times over the SavedModel's, bytes over those of float32."""
+    rows = {}
+    for line in table.to_dict("records"):
+        form, signature = line["form"], line["signature"]
+        if form in ("float32", "int8"):
+            where = f"LiteRT {form}, {signature}, over the SavedModel, {size}"
+            rows[where] = row(1.0 / line["faster"], goal=1.0)
+        if form == "int8" and signature == "tensors":
+            rows[f"LiteRT int8, bytes over float32, {size}"] = row(line["share"])
+    return rows
+
+
 def main():
     """Runs the command line above."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", nargs="+", choices=["tiny", "small", "base"], default=["tiny", "small"])
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--calls", type=int, default=300)
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "litert.csv")
-    options = parser.parse_args()
-    tables = []
+    arguments = parser(__doc__)
+    arguments.add_argument("--size", nargs="+", choices=["tiny", "small", "base"], default=["tiny", "small"])
+    arguments.add_argument("--epochs", type=int, default=10)
+    arguments.add_argument("--calls", type=int, default=300)
+    arguments.add_argument("--csv", type=Path, default=HERE / "results" / "litert.csv")
+    options = arguments.parse_args()
+    tables, ratios = [], {}
     for size in options.size:
         with tempfile.TemporaryDirectory() as home:
             run, bundle = make_bundle(Path(home), size, options.epochs)
@@ -122,8 +118,11 @@ def main():
             table.insert(1, "parameters", run.model.count_params())
             print(table.to_string(index=False), flush=True)
             tables.append(table)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    pd.concat(tables).to_csv(options.out, index=False)
+            ratios |= ratios_of(size, table)
+    options.csv.parent.mkdir(parents=True, exist_ok=True)
+    pd.concat(tables).to_csv(options.csv, index=False)
+    lines = pd.concat(tables).to_dict("records")
+    write(result("litert", ratios, measured={"forms": lines}), options.out)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,13 @@
 """Latency, throughput and load of an exported bundle on this machine.
 
-usage: python benchmarks/serving.py [--bundle saved_models/digits] [--rounds 30] [--load-seconds 60] [--threads 8]
+usage: python benchmarks/serving.py [--rounds 30] [--load-seconds 60] [--threads 8] [--quick] [--out FILE]
 
-Without a bundle one of the built-in digits is trained for two epochs and exported. All is run side by side in one go:
-the compared calls alternate, medians are compared, so what else the machine does falls on both. Printed are
+The built-in digits are trained for two epochs and exported. All is run side by side in one go: the compared calls
+alternate, medians are compared, so what else the machine does falls on both. Measured are
+
+- by hand: the raw signature at batch 1 against a `tf.function` of the same architecture that one would write by hand
+  (`handmade/digits_data.py`), both as SavedModels that the C++ loader reads. Ours also says which inputs were used, and
+  what is wrong with a bad value; by hand, a bad value ends the call;
 
 - raw: the raw signature at batch 1 against decoding by the same graph in `tf.function`, then the `tensors` signature;
 - batching: rows a second at batch 32 against a loop of single calls;
@@ -11,10 +15,9 @@ the compared calls alternate, medians are compared, so what else the machine doe
 - LiteRT: one call against the SavedModel's, and the size of each file against float32;
 - load: threads that call `mm-keras serve` over gRPC: errors, latencies, and the server's memory.
 
-Last line: JSON.
+`--quick` measures `by hand` and the float32 LiteRT file alone. Last line: JSON.
 """
 
-import argparse
 import json
 import os
 import statistics
@@ -28,20 +31,26 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
+from handmade import keras_model
+from handmade.digits_data import Digits
+from handmade.sizes import Sizes
+from measuring import alternate, milliseconds, paired_ratio, parser, result, row, write
+from served_calls import litert_call, session_call
 
 import mm_keras as mm
 from mm_keras.exporting.bench import bench
-from mm_keras.exporting.inspection import inspect, version_folder
+from mm_keras.exporting.inspection import inspect
 from mm_keras.exporting.kept import load_kept
 
 
-def make_bundle(folder):
+def make_bundle(folder, quick=False):
     """Trains the built-in digits briefly and exports them; returns `(bundle, run)`."""
     manifest = mm.make_digits(folder / "digits")
     recipe = mm.load_recipe(manifest.parent / "recipe.yaml")
     recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"epochs": 2})})
     run = mm.fit(recipe, mm.load(manifest, recipe), folder / "run", verbose=False)
-    return mm.export(run, folder / "saved_models" / "digits", verbose=False, int8_max_drop=0.2).path, run
+    kinds = {"litert": ("float32",)} if quick else {"int8_max_drop": 0.2}
+    return mm.export(run, folder / "saved_models" / "digits", verbose=False, **kinds).path, run
 
 
 def repeated(feed, size):
@@ -50,19 +59,28 @@ def repeated(feed, size):
     return {k: v[rows] for k, v in feed.items()}
 
 
-def seconds_of(call):
-    """Returns how long one call takes."""
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
+def measure_by_hand(folder, bundle, run, rounds):
+    """The raw signature at batch 1 against a hand-written `tf.function`."""
+    digits = Digits(folder / "digits" / "manifest.csv", run.preprocessors["word"].state["vocabulary"])
+    sizes = Sizes(vocabulary=len(digits.vocabulary), features=digits.columns["card"].shape[1])
+    digits.export(keras_model.build(sizes), folder / "by_hand")
+    one = repeated(load_kept(bundle)["raw"], 1)
+    calls = {"raw": session_call(bundle), "by hand": session_call(folder / "by_hand")}
+    # A call is short: several make a round.
+    times, _ = alternate({n: lambda c=c: [c(one) for _ in range(10)] for n, c in calls.items()}, rounds, warm=3)
+    return paired_ratio(times, "raw", "by hand"), milliseconds(times, per=10)
 
 
-def alternate(first, second, rounds):
-    """Runs both in turn; returns the two medians in seconds."""
-    for _ in range(3):
-        first(), second()
-    pairs = [(seconds_of(first), seconds_of(second)) for _ in range(rounds)]
-    return tuple(statistics.median(side) for side in zip(*pairs, strict=True))
+def measure_litert(bundle, rounds):
+    """The float32 LiteRT file against the SavedModel's `tensors`, both at batch 1 and on one thread."""
+    with np.load(Path(bundle) / "kept.npz") as kept:
+        one = {k.removeprefix("tensors/"): kept[k][:1] for k in kept.files if k.startswith("tensors/")}
+    calls = {
+        "LiteRT": litert_call(Path(bundle) / "litert" / "float32.tflite"),
+        "tensors": session_call(bundle, "tensors", ("digit", "magnitude"), is_single=True),
+    }
+    times, _ = alternate({n: lambda c=c: [c(one) for _ in range(20)] for n, c in calls.items()}, rounds, warm=3)
+    return paired_ratio(times, "LiteRT", "tensors"), milliseconds(times, per=20)
 
 
 def measure_calls(bundle, run, rounds):
@@ -79,21 +97,19 @@ def measure_calls(bundle, run, rounds):
         predictor.predict("tensors", {k: t.numpy() for k, t in tensors.items()})
 
     rows = [{k: v[i : i + 1] for k, v in many.items()} for i in range(32)]
-    raw_s, parts_s = alternate(lambda: predictor.predict("serving_default", one), decode_then_tensors, rounds)
-    batch_s, loop_s = alternate(
-        lambda: predictor.predict("serving_default", many),
-        lambda: [predictor.predict("serving_default", row) for row in rows],
-        max(rounds // 3, 5),
-    )
-    predictor.close()
-    return {
-        "raw_ms": 1000 * raw_s,
-        "decode_and_tensors_ms": 1000 * parts_s,
-        "raw_ratio": raw_s / parts_s,
-        "batch32_rows_per_second": 32 / batch_s,
-        "loop_rows_per_second": 32 / loop_s,
-        "batching_ratio": loop_s / batch_s,
+    alone = {"raw": lambda: predictor.predict("serving_default", one), "decode and tensors": decode_then_tensors}
+    times, _ = alternate(alone, rounds, warm=3)
+    several = {
+        "batch of 32": lambda: predictor.predict("serving_default", many),
+        "loop of 32": lambda: [predictor.predict("serving_default", single) for single in rows],
     }
+    batched, _ = alternate(several, max(rounds // 3, 5), warm=3)
+    predictor.close()
+    ratios = {
+        "raw over decode and tensors": row(paired_ratio(times, "raw", "decode and tensors"), goal=1.25),
+        "loop of single rows over batch of 32": row(paired_ratio(batched, "loop of 32", "batch of 32"), "higher", 4.0),
+    }
+    return ratios, milliseconds(times) | milliseconds(batched)
 
 
 FIRST = """
@@ -162,7 +178,9 @@ def measure_load(bundle, seconds, threads):
                 batch = repeated(raw, 1)
                 while time.monotonic() < end:
                     try:
-                        own.append(seconds_of(lambda: client.call(batch)))
+                        start = time.perf_counter()
+                        client.call(batch)
+                        own.append(time.perf_counter() - start)
                     except mm.ServingError as error:
                         errors.append(str(error))
 
@@ -194,35 +212,45 @@ def measure_load(bundle, seconds, threads):
     }
 
 
+def litert_rows(found):
+    """Returns the rows of what `measure_variants` found, but for float32, which `measure_litert` measures."""
+    rows, others = {}, {kind: v for kind, v in found.items() if kind != "float32"}
+    for kind, v in others.items():
+        rows[f"LiteRT {kind} over the SavedModel"] = row(v["against_saved_model"])
+        if "size_against_float32" in v:
+            rows[f"LiteRT {kind}, bytes over float32"] = row(v["size_against_float32"])
+    return rows
+
+
 def main():
     """Measures and prints."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", type=Path)
-    parser.add_argument("--run", type=Path, help="the run of --bundle")
-    parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--load-seconds", type=float, default=60.0)
-    parser.add_argument("--threads", type=int, default=8)
-    options = parser.parse_args()
+    arguments = parser(__doc__)
+    arguments.add_argument("--rounds", type=int, default=30)
+    arguments.add_argument("--load-seconds", type=float, default=60.0)
+    arguments.add_argument("--threads", type=int, default=8)
+    arguments.add_argument("--quick", action="store_true")
+    options = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        if options.bundle:
-            bundle, run = version_folder(options.bundle), mm.load_run(options.run)
-        else:
-            bundle, run = make_bundle(Path(folder))
-        found = measure_calls(bundle, run, options.rounds)
-        print(f"raw against decode and tensors, batch 1      {found['raw_ratio']:.2f}  (at most 1.25)", flush=True)
-        print(f"batch 32 against a loop of single calls      {found['batching_ratio']:.1f}  (at least 4)", flush=True)
-        found |= measure_first(bundle)
-        print(f"first request after warm-up against median   {found['first_ratio']:.2f}  (at most 2)", flush=True)
-        found |= measure_variants(bundle)
-        for kind, v in found["litert"].items():
-            size = v.get("size_against_float32", float("nan"))
-            text = f"{v['against_saved_model']:.2f} of the SavedModel's time, {size:.2f} of float32's bytes"
-            print(f"LiteRT {kind}: {text}", flush=True)
-        found["load"] = load = measure_load(bundle, options.load_seconds, options.threads)
-        times = f"p50 {load['p50_ms']:.1f} ms, p99 {load['p99_ms']:.1f} ms"
-        memory = f"memory {100 * load['memory_growth']:+.1f} %  (no error, within 5 %)"
-        print(f"load: {load['requests']} requests, {load['errors']} errors, {times}, {memory}")
-    print(json.dumps(found))
+        folder = Path(folder)
+        bundle, run = make_bundle(folder, options.quick)
+        by_hand, by_hand_ms = measure_by_hand(folder, bundle, run, options.rounds)
+        lite, lite_ms = measure_litert(bundle, options.rounds)
+        ratios = {
+            "raw request over a tf.function by hand": row(by_hand),
+            "LiteRT float32 over the SavedModel": row(lite, goal=1.0),
+        }
+        measured = {"ms of a session": by_hand_ms | lite_ms}
+        if not options.quick:
+            found, measured["ms of mm-keras serve"] = measure_calls(bundle, run, options.rounds)
+            ratios |= found
+            measured |= (variants := measure_variants(bundle))
+            ratios |= litert_rows(variants["litert"])
+            measured |= (first := measure_first(bundle))
+            ratios["first request over those after"] = row(first["first_ratio"], goal=2.0)
+            measured["load"] = load = measure_load(bundle, options.load_seconds, options.threads)
+            ratios["memory under load over that at its start"] = row(1 + load["memory_growth"], goal=1.05)
+            print(f"load: {load['requests']} requests, {load['errors']} errors")
+    write(result("serving", ratios, measured=measured), options.out)
 
 
 if __name__ == "__main__":
