@@ -75,8 +75,8 @@ def five_input_recipe(fusion="gated", **encoders):
 
     An encoder is a kind, or a dict of an `Encoder`'s fields.
     """
-    names = ("photo", "title", "voice", "facts", "features")
-    own = {n: {"size": "tiny", **(e if isinstance(e := encoders.get(n), dict) else {"kind": e})} for n in names}
+    kinds = {"photo": "cnn", "title": "transformer", "voice": "cnn", "facts": "mlp", "features": "mlp"} | encoders
+    own = {n: {"size": "tiny", **(e if isinstance(e, dict) else {"kind": e})} for n, e in kinds.items()}
     return parts.Recipe(
         inputs={
             "photo": parts.Image(size=(16, 16), encoder=own["photo"]),

@@ -24,12 +24,12 @@ ROWS = [
     {"exporting"},  # a served model may say why
     {"comparison", "ensembling", "corrupting", "searching"},  # the first tells sizes and latencies of exports
     {"reporting"},
-    {"doctor"},
+    {"diagnosing"},
     {"cli"},
 ]
 RANK = {room: rank for rank, row in enumerate(ROWS) for room in row}
-# `doctor` tells which libraries there are.
-TENSORFLOW = {"preprocessing", "data", "training", "evaluation", "explanation", "exporting", "comparison", "doctor"}
+# `diagnosing` tells which libraries there are, and times the data chain.
+TENSORFLOW = {"preprocessing", "data", "training", "evaluation", "explanation", "exporting", "comparison", "diagnosing"}
 TENSORFLOW |= {"corrupting"}  # raw values: files of pictures and sounds
 KERAS = TENSORFLOW | {"extension", "encoders", "fusion", "tasks", "model", "ensembling", "searching"}
 FORBIDDEN_NAMES = {"utils", "common", "base", "constants", "helpers", "misc"}

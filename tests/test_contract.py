@@ -59,9 +59,11 @@ MOVING = {"shots": "image", "clip": "video", "series": "vector"}
 KINDS = {name: list(ENCODERS[kind]) for name, kind in (MODALITY | MOVING).items()}
 KINDS["features"] = [kind for kind in KINDS["features"] if kind not in SERIES_ENCODERS]
 KINDS["series"] = [kind for kind in KINDS["series"] if kind not in FLAT_ENCODERS]
+# Quick ones first: every fusion is built with them.
+FIRST = {"photo": "cnn", "title": "transformer", "voice": "cnn", "facts": "mlp", "features": "mlp", "place": "rgcn"}
+KINDS |= {name: [kind, *(k for k in KINDS[name] if k != kind)] for name, kind in FIRST.items()}
 # All encoders of pictures read views, in `encoders/test_moving.py`; here as many as there are of sequences.
 KINDS["shots"] = KINDS["shots"][: len(KINDS["series"])]
-FIRST = {name: KINDS[name][0] for name in MODALITY}
 # To a fusion, sounds and texts are alike, and so are entities and vectors: fewer inputs, quicker models.
 FUSED = {name: FIRST[name] for name in ("photo", "title", "facts", "features")}
 
@@ -78,7 +80,7 @@ OPTIONS = {
 
 
 def combinations():
-    """Every fusion with first encoders; every encoder with the first fusion, and, slow, with one of another level."""
+    """Every fusion with first encoders; every encoder with the first fusion; and, slow, some with each other level."""
     first, levels = parts.Fusion().kind, {}
     for fusion in [first, *FUSIONS]:
         levels.setdefault(resolve(FUSIONS[fusion]).level, fusion)
@@ -90,7 +92,8 @@ def combinations():
     for turn, (number, names) in enumerate(numbers):
         # The second encoder of each modality, the third of each..; a shorter list begins again.
         encoders = {n: KINDS[n][number % len(KINDS[n])] for n in names}
-        for fusion, slow in ((first, []), (others[turn % len(others)], [pytest.mark.slow])):
+        fusions = [(first, []), *((fusion, [pytest.mark.slow]) for fusion in others[turn : turn + 1])]
+        for fusion, slow in fusions:
             yield pytest.param((fusion, encoders), id=f"{fusion}-{'-'.join(encoders.values())}", marks=slow)
     yield pytest.param((first, OPTIONS), id=f"{first}-options")
 

@@ -244,7 +244,10 @@ def test_a_run_of_plain_layers_loads_where_nothing_is_registered(mine, tmp_path)
 
 def own_recipe(fusion="mine"):
     recipe = card_recipe()
-    inputs = {**recipe.inputs, "word": parts.Text(length=8, vocabulary_size=60, encoder={"size": "tiny"})}
+    inputs = {
+        **recipe.inputs,
+        "word": parts.Text(length=8, vocabulary_size=60, encoder={"kind": "transformer", "size": "tiny"}),
+    }
     inputs["card"] = recipe.inputs["card"].model_copy(update={"encoder": parts.Encoder(kind="mine", size="tiny")})
     return parts.Recipe(inputs=inputs, tasks=recipe.tasks, training=recipe.training, fusion=parts.Fusion(fusion))
 

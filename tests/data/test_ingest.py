@@ -1,5 +1,7 @@
 """MP4 and AVI files, made here, become folders of frames that a manifest takes."""
 
+import io
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +12,7 @@ import mm_keras.recipe as parts
 from mm_keras.cli import app
 from mm_keras.data.ingest import ingest, ingest_video
 from mm_keras.data.manifest import load
+from mm_keras.data.shards.prepare import prepare
 from mm_keras.data.tables import read_table
 from mm_keras.errors import DataError
 
@@ -108,3 +111,17 @@ def test_the_command_line(tmp_path):
     assert result.exit_code == 0
     assert "0 videos could not be converted" in result.output
     assert pd.read_csv(tmp_path / "n.csv")["clip"].tolist() == ["n/000001"]
+
+
+def test_prepare_takes_the_frames_itself(tmp_path):
+    write_video(tmp_path / "a.mp4", levels(10))
+    (tmp_path / "b.mp4").write_bytes(b"\0\0\0\x18ftypmp42 nothing behind it")
+    frame = pd.DataFrame({"clip": ["a.mp4"] * 9 + ["b.mp4"], "kind": list("ababababab")})
+    recipe = parts.Recipe(inputs={"clip": parts.Video(frames=4, size=(8, 8))}, tasks={"kind": parts.Classification()})
+    shards = prepare(frame, recipe, tmp_path / "out", root=tmp_path, processes=1, max_bad=0.2, image_side=32)
+    assert shards.quarantine()["reason"].str.contains("cannot be read as a video").all()
+    stored = load(tmp_path / "out", recipe).train.example(0)["clip"]
+    frames = [np.asarray(Picture.open(io.BytesIO(c))) for c in stored]
+    assert [f.shape for f in frames] == [(24, 32, 3)] * 4
+    # The frames that `ingest` takes; a lossy code of flat pictures is a few levels off, neighbours are 20 apart.
+    np.testing.assert_allclose([f.mean() for f in frames], [40, 80, 140, 180], atol=5)

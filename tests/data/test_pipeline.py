@@ -1,5 +1,7 @@
 """The one data chain: every row once an epoch, in an order that seed and epoch alone decide, and what is in a batch."""
 
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,8 +9,10 @@ import tensorflow as tf
 from conftest import png_bytes, wav_bytes
 
 import mm_keras.recipe as parts
+from mm_keras.data.caching import Cache, fingerprint
 from mm_keras.data.manifest import load
 from mm_keras.data.pipeline import Epochs, make_dataset
+from mm_keras.errors import DataError
 from mm_keras.preprocessing import build_preprocessor
 from mm_keras.preprocessing.raw import preprocess, raw_batch
 
@@ -57,12 +61,13 @@ def chain(tmp_path):
     class Chain:
         rows = make_data(tmp_path, recipe_of()).rows
 
-        def __call__(self, cache, names=("photo", "facts"), augmented=False, **options):
-            specs = recipe_of(augmented).inputs
+        def __call__(self, cache_bytes, names=("photo", "facts"), augmented=False, image=None, **options):
+            specs = dict(recipe_of(augmented).inputs)
+            specs["photo"] = specs["photo"].model_copy(update=image or {})
             self.preprocessors = {n: build_preprocessor(n, specs[n]) for n in names}
             for name, preprocessor in self.preprocessors.items():
                 preprocessor.adapt(self.rows.cells[name])
-            return make_dataset(self.preprocessors, self.rows, batch_size=4, cache_bytes=cache, **options)
+            return make_dataset(self.preprocessors, self.rows, batch_size=4, cache_bytes=cache_bytes, **options)
 
     return Chain()
 
@@ -220,8 +225,8 @@ def test_nothing_is_held_in_a_shuffle_buffer(chain):
     assert not [op for op in ops if "Shuffle" in op or "Cache" in op]
 
 
-def test_a_text_far_longer_than_the_others_does_not_widen_them():
-    """As a string array, these rows would take 4 GB."""
+def test_a_text_far_longer_than_the_others_does_not_widen_them(monkeypatch):
+    """As a string array, these rows would take 4 GB. Tokens are made of a whole batch at once, not of rows."""
     texts = np.array(["word"] * 20_000, dtype=object)
     texts[0] = "long " * 10_000
     recipe = parts.Recipe(inputs={"title": parts.Text(length=4)}, tasks={"kind": parts.Classification()})
@@ -229,5 +234,68 @@ def test_a_text_far_longer_than_the_others_does_not_widen_them():
     preprocessor = build_preprocessor(
         "title", recipe.inputs["title"], {"vocabulary": ["[PAD]", "[UNK]", "word", "long"]}
     )
+    tokenized, finish = [], preprocessor.finish
+    monkeypatch.setattr(preprocessor, "finish", lambda texts: tokenized.append(texts.shape.rank) or finish(texts))
     tensors, _ = next(make_dataset({"title": preprocessor}, rows, batch_size=2).as_numpy_iterator())
+    assert tokenized == [1]
     np.testing.assert_array_equal(tensors["title"], [[3, 3, 3, 3], [2, 0, 0, 0]])
+
+
+def on_disk(folder):
+    return {"cache": Cache(CACHED, "disk", None if folder is None else str(folder))}
+
+
+def test_a_cache_on_disk_gives_what_memory_gives_and_knows_what_it_holds(chain, tmp_path):
+    folder = tmp_path / "cache"
+    (tmp_path / "7.png").unlink()
+    whole = batches(chain(CACHED))
+    same(whole, batches(chain(0, **on_disk(None))))
+    same(whole, batches(chain(0, **on_disk(folder))))
+    [place] = folder.iterdir()
+    assert sorted(f.name for f in place.iterdir()) == ["good.npy", "photo.bin"]
+    assert (place / "photo.bin").stat().st_size == COUNT * 8 * 8 * 3 * 4
+    # Found again, not decoded again: a changed byte in the cache is seen.
+    kept = np.memmap(place / "photo.bin", np.float32, "r+", shape=(COUNT, 8, 8, 3))
+    kept[2] = 0.5
+    kept.flush()
+    assert (batches(chain(0, **on_disk(folder)))[0][0]["photo"][2] == 0.5).all()
+    # A file that changed, or another setting, is another cache: the stale one is not used.
+    os.utime(tmp_path / "2.png", ns=(1, 1))
+    same(whole, batches(chain(0, **on_disk(folder))))
+    assert len(list(folder.iterdir())) == 2
+    before = fingerprint({"photo": chain.preprocessors["photo"]}, chain.rows)
+    chain(0, image={"background": 3})
+    assert fingerprint({"photo": chain.preprocessors["photo"]}, chain.rows) != before
+
+
+def test_half_a_cache_is_never_found(chain, tmp_path, monkeypatch):
+    """The disk fills up, or the process ends, while it is written."""
+    from mm_keras.data import caching
+
+    def fails(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(caching.np, "save", fails)
+        with pytest.raises(DataError, match="No space left"):
+            batches(chain(0, **on_disk(tmp_path / "cache")))
+    assert list((tmp_path / "cache").iterdir()) == []
+    same(batches(chain(CACHED)), batches(chain(0, **on_disk(tmp_path / "cache"))))
+
+
+def test_whole_levels_are_bytes_until_the_batch_and_what_is_served(chain):
+    """Of pictures of their own size nothing changes; of others, each pixel by half a level at most."""
+    plain = batches(chain(CACHED))
+    levels = batches(chain(CACHED, image={"whole_levels": True}))
+    same(levels, batches(chain(STREAMED, image={"whole_levels": True})))
+    pixels = np.concatenate([b[0]["photo"] for b in levels])
+    np.testing.assert_allclose(255 * pixels, np.rint(255 * pixels), atol=1e-4)
+    difference = np.abs(pixels - np.concatenate([b[0]["photo"] for b in plain]))
+    assert 0.3 / 255 < difference.max() < 0.5001 / 255  # files are 8 x 9, the input 8 x 8
+    raw = raw_batch(chain.preprocessors, [_shown(chain.rows.example(i)) for i in range(COUNT)])
+    tensors, _ = preprocess(chain.preprocessors, {f: tf.convert_to_tensor(v) for f, v in raw.items()})
+    np.testing.assert_array_equal(tensors["photo"], pixels)
+
+
+def _shown(example):
+    return {field: value for field, value in example.items() if field in ("photo", "number")}

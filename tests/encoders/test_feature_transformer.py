@@ -161,7 +161,8 @@ def test_faults_of_the_options_are_named():
 
 def test_defaults_are_filled_in():
     assert parts.Image(encoder="vit").encoder_options == {"patch": 0}
-    assert parts.Text().encoder_options == {"positions": "learned"}
+    assert parts.Text().encoder_options == {"longest": 5}
+    assert parts.Text(encoder="transformer").encoder_options == {"positions": "learned"}
     given = parts.Tabular(numeric=("a",), encoder={"kind": "transformer", "options": {"bins": 3}}).encoder_options
     assert given == {"numbers": "linear", "frequencies": 16, "sigma": 0.1, "bins": 3}
     assert parts.Image().encoder_options == {}

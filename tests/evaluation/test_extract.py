@@ -100,7 +100,10 @@ def test_what_is_written_trains_another_recipe(digits_run, tmp_path):
 
 def test_a_fusion_of_decisions_gives_its_logits(digits_folder, tmp_path):
     recipe = card_recipe()
-    inputs = {**recipe.inputs, "word": parts.Text(length=8, vocabulary_size=60, encoder={"size": "tiny"})}
+    inputs = {
+        **recipe.inputs,
+        "word": parts.Text(length=8, vocabulary_size=60, encoder={"kind": "transformer", "size": "tiny"}),
+    }
     recipe = parts.Recipe(
         inputs=inputs, tasks=recipe.tasks, training=recipe.training, fusion=parts.Fusion("decision_mean")
     )

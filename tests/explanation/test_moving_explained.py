@@ -7,7 +7,7 @@ import pytest
 from conftest import moving_examples
 
 import mm_keras as mm
-from mm_keras.explanation.shading import strip
+from mm_keras.explanation.shading import marked, strip
 from mm_keras.explanation.subjects import RunSubject
 
 
@@ -74,3 +74,8 @@ def test_maps_of_moving_things_unfold_their_steps(moving_run, example):
             "shots": (2, 12, 16), "clip": (4, 16, 16), "series": (5, 3),
         }  # fmt: skip
         assert all(m.any() for m in explanation.maps.values())
+
+
+def test_labels_of_an_axis_are_equally_far_apart():
+    assert [list(marked(n)) for n in (1, 5, 6, 7)] == [[0], [0, 1, 2, 3, 4], [0, 1, 2, 3, 4, 5], [0, 2, 4, 6]]
+    assert max(len(marked(n)) for n in range(1, 300)) == 6

@@ -16,13 +16,13 @@ pytestmark = pytest.mark.slow
 SEEDS = (0, 1, 2)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # workers that steal tests come back to this file
 def trained(once):
     """`seed -> (Run, its manifest)`, each trained once."""
     return functools.cache(lambda seed: planted_run(once, seed))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def qualities(trained):
     """`seed -> Quality`."""
 

@@ -26,7 +26,7 @@ def maps_of(run, method, examples, labels):
     return [{n: subject.panel(n, i, made[n][i])[0] for n in names} for i in range(len(examples))]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # workers that steal tests come back to this file
 def found(once):
     """`{method: (maps of a trained model, of the same with all weights drawn anew)}`, and where the evidence is."""
     run, _ = planted_run(once)

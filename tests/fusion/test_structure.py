@@ -147,8 +147,9 @@ def build(fusion, lengths, names):
         "features": TensorInfo(shape=(5,)),
     }
     inputs = {"title": parts.Text, "voice": parts.Audio, "features": parts.Vector}
+    kinds = {"title": "transformer", "voice": "cnn", "features": "mlp"}
     recipe = parts.Recipe(
-        inputs={n: inputs[n](encoder={"size": "tiny"}) for n in names},
+        inputs={n: inputs[n](encoder={"kind": kinds[n], "size": "tiny"}) for n in names},
         fusion=parts.Fusion(fusion, units=8),
         tasks={"rating": parts.Regression()},
     )

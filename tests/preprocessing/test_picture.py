@@ -11,8 +11,9 @@ from conftest import png_bytes
 from PIL import Image as Picture
 
 import mm_keras.recipe as parts
+from mm_keras.errors import RecipeError
 from mm_keras.preprocessing import build_preprocessor
-from mm_keras.preprocessing.picture import decode_rgba
+from mm_keras.preprocessing.picture import decode_rgba, probe_jpeg
 from mm_keras.preprocessing.raw import preprocess
 
 Y, X = np.mgrid[0:20, 0:28]
@@ -120,6 +121,48 @@ def decoded(spec, *files):
     return tensors["photo"].numpy(), fine["photo"].numpy()
 
 
+LARGE = np.asarray(Picture.fromarray(SMOOTH).resize((28 * 9, 20 * 9), Picture.Resampling.BICUBIC))
+
+
+@pytest.mark.parametrize(
+    ("size", "resize", "ratio"),
+    [
+        ((20, 28), "stretch", 8),  # 23 x 32, an eighth of 180 x 252 rounded up
+        ((40, 28), "stretch", 4),  # the height forbids the eighth
+        ((23, 32), "stretch", 8),
+        ((24, 32), "stretch", 4),
+        ((91, 28), "stretch", 1),
+        ((23, 100), "pad", 8),  # 23 x 32 on black
+        ((200, 300), "stretch", 1),
+    ],
+)
+def test_a_large_jpeg_is_decoded_at_the_smallest_size_that_suffices(size, resize, ratio):
+    """Which libjpeg does by leaving out frequencies: the same pixels as Pillow's `draft`, then the same resizing."""
+    contents = encoded(Picture.fromarray(LARGE), "JPEG", quality=95)
+    spec = parts.Image(size=size, resize=resize, fast_decode=True)
+    p = build_preprocessor("photo", spec)
+    drafted = Picture.open(io.BytesIO(contents))
+    drafted.draft("RGB", (252 // ratio, 180 // ratio))
+    drafted = np.asarray(drafted)
+    assert drafted.shape[:2] == (-(-180 // ratio), -(-252 // ratio))
+    expected = p.scale(tf.constant(drafted, tf.float32) / 255).numpy()
+    np.testing.assert_allclose(p.decode({"photo": tf.constant(contents)}).numpy(), expected, atol=1e-6)
+    served, fine = decoded(spec, contents, contents)
+    assert fine.all()
+    np.testing.assert_allclose(served[1], expected, atol=1e-6)  # what is trained is what is served
+    whole = build_preprocessor("photo", parts.Image(size=size, resize=resize))
+    near = np.abs(whole.decode({"photo": tf.constant(contents)}).numpy() - expected)
+    assert near.mean() < 3 / 255
+
+
+def test_fast_decode_leaves_other_files_as_they_are():
+    files = encoded(RGB, "PNG"), encoded(RGBA, "PNG"), encoded(PALETTE, "GIF"), encoded(RGB, "JPEG")
+    one, two = (decoded(parts.Image(size=(20, 28), fast_decode=fast), *files)[0] for fast in (False, True))
+    np.testing.assert_array_equal(one, two)
+    with pytest.raises(RecipeError, match="1 and 3 channels"):
+        parts.Image(channels=4, fast_decode=True)
+
+
 @pytest.mark.parametrize(("background", "level"), [(255, 1.0), (0, 0.0), (51, 0.2)])
 def test_transparency_is_composited_on_the_background(background, level):
     spec = parts.Image(size=(20, 28), background=background)
@@ -225,3 +268,26 @@ def test_augmentation_moves_pixels_but_not_blanks():
     rows = [np.pad(np.arange(1, 9), 2, "symmetric")[i : i + 8] for i in range(5)]
     assert seen == {tuple(float(v) for v in r) for row in rows for r in (row, row[::-1])}
     np.testing.assert_array_equal(p.augment(tf.zeros([2, 8, 8, 3]), tf.constant([3, 1])), 0.0)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}])
+def test_a_jpeg_is_proven_at_an_eighth_of_its_size(options):
+    """What the cheap proof takes is what the decoder takes, cut and corrupt files included."""
+    rng, verdicts = np.random.default_rng(0), []
+    whole = encoded(Picture.fromarray(rng.integers(0, 256, (40, 56, 3), dtype=np.uint8)), "JPEG", **options)
+    cases = [whole, whole[:-1], whole[:-2], *(whole[:size] for size in rng.integers(10, len(whole), 15))]
+    for place in rng.integers(2, len(whole), 25):
+        cases.append(whole[:place] + bytes([whole[place] ^ int(rng.integers(1, 256))]) + whole[place + 1 :])
+    one = [tf.TensorSpec([], tf.string)]
+    proven, decoded = (tf.function(f, input_signature=one) for f in (probe_jpeg, decode_rgba))
+    for case in cases:
+        found = []
+        for function in (proven, decoded):
+            try:
+                function(case)
+                found.append(True)
+            except tf.errors.InvalidArgumentError:
+                found.append(False)
+        assert found[0] == found[1]
+        verdicts.append(found[0])
+    assert 5 < sum(verdicts) < len(cases) - 5

@@ -1,6 +1,7 @@
 """Views, videos and sequences in a recipe: defaults by shape, and what does not fit is refused."""
 
 import pytest
+import yaml
 
 import mm_keras.recipe as parts
 from mm_keras.errors import RecipeError
@@ -10,6 +11,18 @@ def test_the_default_encoder_follows_the_shape():
     assert parts.Vector().encoder_kind == "mlp"
     assert parts.Vector(steps=5).encoder_kind == "conv"
     assert parts.Video().encoder_kind == "frames"
+    # Runs of pieces have no place for word vectors.
+    assert [parts.Text().encoder_kind, parts.Text(vectors="glove.txt").encoder_kind] == ["ngrams", "transformer"]
+    with pytest.raises(RecipeError, match=r"'ngrams' takes no word vectors\. Received: vectors='glove\.txt'"):
+        parts.Text(vectors="glove.txt", encoder="ngrams")
+
+
+def test_what_is_stored_names_its_encoder():
+    """So that a run means the same when another encoder becomes the default."""
+    inputs = {"a": parts.Text(), "b": parts.Vector(steps=3), "c": parts.Image(encoder={"size": "tiny"})}
+    recipe = parts.Recipe(inputs=inputs, tasks={"t": parts.Classification()})
+    content = yaml.safe_load(recipe.to_yaml())
+    assert [content["inputs"][n]["encoder"]["kind"] for n in "abc"] == ["ngrams", "conv", "cnn"]
     assert [parts.Image().layout, parts.Image(views=2).layout] == ["image", "views"]
     assert [parts.Vector().layout, parts.Vector(steps=2).layout, parts.Video().layout] == ["vector", "series", "video"]
 

@@ -26,7 +26,7 @@ def image(channels=3, **encoder):
         (lambda: image(weights_input="scan"), "`weights_input` needs `weights`"),
         (lambda: parts.Image(encoder={"weights": "imagenet"}), "is for the image encoder 'backbone'. Received: 'cnn'"),
         (lambda: parts.Image(encoder={"weights": "runs/a", "train": "last"}), r"one of \['backbone'.*'cnn' trains"),
-        (lambda: parts.Audio(encoder={"weights": "runs/a", "train": "last"}), "'cnn' trains whole or not at all"),
+        (lambda: parts.Audio(encoder={"weights": "runs/a", "train": "last"}), "'conv_gru' trains whole or not at all"),
     ],
 )
 def test_faults(make, says):

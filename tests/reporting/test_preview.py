@@ -134,7 +134,7 @@ def test_figure_page_and_files_hold_every_row(shown, tmp_path):
     assert "http" not in page
     assert made._repr_html_() in page
     for sample in made.samples:
-        assert f"<h3>{sample.title}</h3>" in page
+        assert f'<img alt="{sample.title}. ' in page
     with pytest.raises(DataError, match=r"saved as \.html or \.png"):
         made.save(tmp_path / "preview.jpg")
 

@@ -15,7 +15,12 @@ def recipe_of(**training):
     recipe = card_recipe(auxiliary=0.5, **training)
     augmented = bool(training)
     card = {"noise": 0.3, "drop": 0.2} if augmented else {}
-    word = parts.Text(length=8, vocabulary_size=60, encoder={"size": "tiny"}, **({"drop": 0.2} if augmented else {}))
+    word = parts.Text(
+        length=8,
+        vocabulary_size=60,
+        encoder={"kind": "transformer", "size": "tiny"},
+        **({"drop": 0.2} if augmented else {}),
+    )
     inputs = {"card": recipe.inputs["card"].model_copy(update=card), "word": word}
     return parts.Recipe(inputs=inputs, tasks=recipe.tasks, training=recipe.training)
 

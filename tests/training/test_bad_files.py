@@ -17,7 +17,9 @@ from mm_keras.training.fit import fit
 def recipe_of(*names, **training):
     own = {
         "scan": parts.Image(size=(16, 16), channels=1, encoder={"size": "tiny"}),
-        "tone": parts.Audio(seconds=0.4, sampling_rate=8000, num_mel_bins=16, hop_ms=40, encoder={"size": "tiny"}),
+        "tone": parts.Audio(
+            seconds=0.4, sampling_rate=8000, num_mel_bins=16, hop_ms=40, encoder={"kind": "cnn", "size": "tiny"}
+        ),
         "card": parts.Tabular(numeric=("seconds",), encoder={"size": "tiny"}),
     }
     return parts.Recipe(

@@ -14,9 +14,10 @@ import mm_keras.recipe as parts
 from mm_keras.data.manifest import load
 from mm_keras.errors import DataError
 from mm_keras.training.balance.network import BalancedNetwork
-from mm_keras.training.callbacks import BestWeights, StopOnNaN
+from mm_keras.training.callbacks import BestWeights
 from mm_keras.training.fit import Trainer, fit
 from mm_keras.training.learn import learn
+from mm_keras.training.nan_guard import StopOnNaN, write_batches
 from mm_keras.training.run import load_run
 
 
@@ -212,10 +213,27 @@ def test_what_is_refused(card_data, digits_run, tmp_path):
 
 
 def test_a_loss_that_is_no_number_ends_the_training(card_data, tmp_path):
-    with pytest.raises(FloatingPointError, match=r"the loss is nan in epoch 1.*learning_rate"):
-        fit(card_recipe(learning_rate=1e30), card_data, tmp_path / "run", verbose=False)
-    with pytest.raises(DataError, match="not a run folder"):
+    """And leaves the batch whose loss it was, as it was trained on: the second, after a step as long as can be."""
+    recipe = card_recipe(learning_rate=1e30)
+    with pytest.raises(FloatingPointError, match=r"the loss is \w+ in epoch 1, batch 2 \(.*learning_rate") as fault:
+        fit(recipe, card_data, tmp_path / "run", verbose=False)
+    with pytest.raises(DataError, match="unfinished run"):
         load_run(tmp_path / "run")
+    rows, trainer = card_data.train, trainer_of(recipe, card_data)
+    digit = trainer.tasks["digit"]
+    tensors, targets, _ = list(trainer.dataset(rows, range(1)).as_numpy_iterator())[1]
+    with np.load(tmp_path / "run/nan_batch.npz") as batch:
+        np.testing.assert_array_equal(batch["input/card"], tensors["card"])
+        np.testing.assert_array_equal(batch["target/digit"], targets["digit"])
+        at = [rows.position(str(row_id)) for row_id in batch["id"]]
+        np.testing.assert_array_equal(batch["row"], rows.numbers[at])
+        np.testing.assert_array_equal(targets["digit"].argmax(1), digit.encode(rows.labels["digit"][at]))
+        assert f"nan_batch.npz holds the rows {batch['id'][0]}, {batch['id'][1]}, " in str(fault.value)
+    assert "all its inputs, targets and weights are finite" in str(fault.value)
+    tensors = {"card": tensors["card"].copy()}
+    tensors["card"][[0, 3], 1] = np.inf, np.nan
+    told = write_batches(tmp_path, [((tensors, targets, {}), np.arange(32))], rows)
+    assert told.endswith(f"not finite: 'input card' in the rows {rows.ids[0]}, {rows.ids[3]}.")
     watch = StopOnNaN()
     watch.on_epoch_end(0, {"loss": 1.0})
     with pytest.raises(FloatingPointError, match="the val_loss is inf in epoch 3"):

@@ -18,10 +18,11 @@ from mm_keras.model import build_model, encoder_parts
 from mm_keras.recipe import TensorInfo
 from mm_keras.tasks import build_task
 from mm_keras.training.fit import Trainer
+from mm_keras.training.layer_rates import learning_rates
 from mm_keras.training.learn import learn
 from mm_keras.training.optimizer import RatedAdamW
 from mm_keras.training.run import save_assets
-from mm_keras.training.transfer import freeze, learning_rates, source_input, start_encoders
+from mm_keras.training.transfer import freeze, source_input, start_encoders
 
 SMALL = {"name": "MobileNetV2", "alpha": 0.35}
 TENSOR = TensorInfo(shape=(32, 32, 3))
@@ -208,7 +209,11 @@ def four_recipe(fusion="concat", names=("scan", "tone", "word", "card"), **encod
     kinds = {
         "scan": parts.Image(size=(16, 16), channels=1, encoder={"size": "tiny", **encoder}),
         "tone": parts.Audio(
-            seconds=0.4, sampling_rate=8000, num_mel_bins=32, hop_ms=32, encoder={"size": "tiny", **encoder}
+            seconds=0.4,
+            sampling_rate=8000,
+            num_mel_bins=32,
+            hop_ms=32,
+            encoder={"size": "tiny", "kind": "cnn", **encoder},
         ),
         "word": parts.Text(length=12, vocabulary_size=60, encoder={"size": "tiny", "kind": "cnn", **encoder}),
         "card": parts.Tabular(
