@@ -8,7 +8,7 @@ BESIDE := -n 2 --dist loadfile
 STEALING := -n 2 --dist worksteal
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: demo test test-slow lint bench serve-check old-check clean
+.PHONY: demo test test-slow lint bench bench-guard bench-gpu serve-check old-check clean
 
 demo: $(VENV)/.installed  ## train, evaluate, explain, export and check the export, on the built-in data
 	$(RUN)/mm-keras demo
@@ -24,8 +24,16 @@ test-slow: $(VENV)/.installed  ## the slow ones
 lint: $(VENV)/.installed
 	$(RUN)/ruff check .
 
-bench: $(VENV)/.installed  ## step time against a hand-written script; real data: see benchmarks/real_data.py
-	$(RUN)/python benchmarks/step_time.py
+bench: $(VENV)/.installed  ## one table of ratios; real data: see benchmarks/real_data.py
+	$(RUN)/python benchmarks/run.py
+
+bench-guard: $(VENV)/.installed  ## a few quick ratios: fails when one is over 25 % worse than the committed one
+	$(RUN)/python benchmarks/guard.py
+
+# In an environment of one's own: `make bench-gpu PYTHON_GPU=..`, with Keras, JAX or TensorFlow for the GPU, and PyTorch.
+PYTHON_GPU ?= python3
+bench-gpu:  ## on a GPU, Keras on JAX against PyTorch by hand; under eight minutes, no network
+	KERAS_BACKEND=jax $(PYTHON_GPU) benchmarks/gpu.py
 
 serve-check: $(VENV)/.installed  ## the bundle in a real TensorFlow Serving: the binary on the PATH, or docker (MM_KERAS_PULL=1 may fetch)
 	@command -v tensorflow_model_server || echo "no tensorflow_model_server on the PATH"
