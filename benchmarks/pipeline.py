@@ -38,7 +38,9 @@ import tensorflow as tf
 from PIL import Image as Picture
 
 import mm_keras as mm
-from mm_keras.data.pipeline import Epochs, make_dataset
+from mm_keras.data.caching import Cache
+from mm_keras.data.drawing import Epochs
+from mm_keras.data.pipeline import make_dataset
 from mm_keras.diagnosing.measure import Steps
 from mm_keras.preprocessing import build_preprocessor
 from mm_keras.training.learn import learn
@@ -180,10 +182,10 @@ def grain_loader(rows, tokenizer, mel, threads):
     return lambda: iter(found)
 
 
-def ours(preprocessors, rows, cache_bytes=0):
+def ours(preprocessors, rows, cache=None):
     """Returns a function that starts an endless iterator of the chain's batches."""
     epochs = Epochs(range(10_000))
-    dataset = make_dataset(preprocessors, rows, batch_size=BATCH, epochs=epochs, cache_bytes=cache_bytes)
+    dataset = make_dataset(preprocessors, rows, batch_size=BATCH, epochs=epochs, cache=cache)
     return lambda: iter(dataset)
 
 
@@ -195,7 +197,7 @@ def contestants(manifest, size):
     mel = tf.signal.linear_to_mel_weight_matrix(MELS, FFT // 2 + 1, RATE, 0.0, RATE / 2).numpy()
     found = {
         "ours": ours(preprocessors, data.train),
-        "ours, cached in memory": ours(preprocessors, data.train, 2**34),
+        "ours, cached in memory": ours(preprocessors, data.train, Cache(2**34)),
     }
     levels = build_preprocessor("photo", recipe_of(size, whole_levels=True).inputs["photo"])
     found["ours, whole levels"] = ours(preprocessors | {"photo": levels}, data.train)

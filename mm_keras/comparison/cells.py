@@ -1,7 +1,6 @@
 """One training of a comparison: a candidate on a fold, kept in a file, so that a comparison that is stopped goes on."""
 
 import json
-import os
 import tempfile
 import time
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from mm_keras.exporting.bench import bench
 from mm_keras.exporting.child import work
 from mm_keras.exporting.export import export
 from mm_keras.exporting.inspection import inspect
+from mm_keras.saving import write_whole
 from mm_keras.training.fit import fit
 
 
@@ -43,10 +43,8 @@ class Cell:
         arrays = {f"outputs/{s}/{t}": v for s, by_task in self.outputs.items() for t, v in by_task.items()}
         arrays |= {f"ids/{s}": np.asarray(v, str) for s, v in self.ids.items()}
         arrays |= {f"present/{s}/{n}": v for s, by_input in self.present.items() for n, v in by_input.items()}
-        beside = path.with_suffix(f".{os.getpid()}")
-        with beside.open("wb") as file:
-            np.savez_compressed(file, facts=np.array(json.dumps(self.facts)), **arrays)
-        os.replace(beside, path)
+        arrays["facts"] = np.array(json.dumps(self.facts))
+        write_whole(path, lambda file: np.savez_compressed(file, **arrays))
 
 
 def load_cell(path):

@@ -5,19 +5,16 @@ import math
 import tensorflow as tf
 
 from mm_keras.data.caching import Cache, decoded_bytes, keep_decoded
-from mm_keras.data.drawing import Epochs
 from mm_keras.data.mixing import check_mixing, mix_batch
 from mm_keras.data.shards.sharded import ShardedRows
 from mm_keras.data.shards.stream import stream_pass
 from mm_keras.preprocessing.augmentation import keep_presence, stream
 
-__all__ = ["Epochs", "make_dataset"]
-
 # Autograph would rewrite all Python below a map: most of the time that a chain takes to build. Served graphs need none.
 PLAIN = tf.autograph.experimental.do_not_convert
 
 
-def make_dataset(preprocessors, rows, *, batch_size, labels=None, epochs=None, cache_bytes=0, cache=None):
+def make_dataset(preprocessors, rows, *, batch_size, labels=None, epochs=None, cache=None):
     """Streams the rows as batches of model tensors.
 
     All epochs are one dataset, since each new iterator costs as much as several steps of a small model.
@@ -29,9 +26,8 @@ def make_dataset(preprocessors, rows, *, batch_size, labels=None, epochs=None, c
         labels: `({key: target (rows, ...)}, {key: weight (rows,)})` for the loss, arrays, or `None`. Of a `ShardedRows`
             a `GraphLabels`.
         epochs: The `Epochs` of a training. `None` is one pass in order, as the rows are.
-        cache_bytes: Files are decoded once and kept when all of them, decoded, take no more than this; else they are
-            read anew in every pass, as shards always are.
-        cache: A `Cache`, which says more than `cache_bytes`. Defaults to `None`: `cache_bytes` of memory.
+        cache: A `Cache`, by which files are decoded once and kept. Defaults to `None`: they are read anew in every
+            pass, as shards always are.
 
     Returns:
         A `tf.data.Dataset` of `({input: tensor}, row numbers (batch,))`, or of `(tensors, targets, weights)`, with as
@@ -44,8 +40,7 @@ def make_dataset(preprocessors, rows, *, batch_size, labels=None, epochs=None, c
         one_pass = stream_pass(preprocessors, rows, batch_size, epochs, tasks)
     else:
         cells = {n: as_tensors(rows.cells[n]) for n in preprocessors}
-        cache = Cache(cache_bytes) if cache is None else cache
-        one_pass = _one_pass(preprocessors, cells, rows, batch_size, epochs, cache)
+        one_pass = _one_pass(preprocessors, cells, rows, batch_size, epochs, cache or Cache())
     finish_batch = _finisher(preprocessors, cells, labels, epochs)
     if epochs is None:
         batches = one_pass(tf.constant(0, tf.int64))

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from mm_keras.errors import ExportError
+from mm_keras.saving import sha256_of
 
 # Counted up when what an older mm_keras wrote can no longer be read.
 FORMAT = 1
@@ -73,4 +74,5 @@ def _files(folder):
 
 
 def _digest(file):
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    with Path(file).open("rb") as held:
+        return sha256_of(held)

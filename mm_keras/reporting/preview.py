@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mm_keras.data.caching import Cache
+from mm_keras.data.drawing import Epochs
 from mm_keras.data.manifest import Data, load
-from mm_keras.data.pipeline import Epochs, make_dataset
+from mm_keras.data.pipeline import make_dataset
 from mm_keras.errors import DataError
 from mm_keras.explanation.panels import Panel, make_panel
 from mm_keras.pages import Shown, result_page
@@ -122,7 +124,7 @@ def preview(recipe, data, rows=6, *, draws=3):
     count = len(shown)
     # What each row is made of: its own share and the others'.
     labels = {"row": np.eye(count, dtype=np.float32)}, {"row": np.ones(count, np.float32)}
-    options = {"batch_size": count, "labels": labels, "cache_bytes": 2**62}  # decoded at once, which keeps the order
+    options = {"batch_size": count, "labels": labels, "cache": Cache(2**62)}  # decoded at once, which keeps the order
     batches = [_only(make_dataset(preprocessors, shown, **options))]
     training = recipe.training
     for epoch in range(draws):

@@ -1,14 +1,13 @@
 """Checkpoints of a training on disk: whole or absent whenever the process dies, and checked when they are read."""
 
-import hashlib
 import json
-import os
 import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from mm_keras.errors import DataError
+from mm_keras.saving import sha256_of, write_whole
 
 # Counted up when a checkpoint that an older mm_keras wrote can no longer be gone on from.
 FORMAT = 1
@@ -51,10 +50,11 @@ class Checkpoints:
         epoch, batch = place
         path = self.folder / name
         write_state(path, state)
-        entry = {"file": name, "sha256": _digest(path), "epoch": epoch, "batch": batch}
+        with path.open("rb") as file:
+            entry = {"file": name, "sha256": sha256_of(file), "epoch": epoch, "batch": batch}
         kept = [entry, *before["kept"]][:KEPT]
         text = json.dumps({"format": FORMAT, "count": count, **facts, "kept": kept}, indent=1)
-        _write_whole(self.folder / "checkpoint.json", lambda file: file.write(text.encode()))
+        write_whole(self.folder / "checkpoint.json", lambda file: file.write(text.encode()))
         names = {"checkpoint.json", *(entry["file"] for entry in kept)}
         for file in self.folder.iterdir():
             if file.name not in names:
@@ -77,8 +77,11 @@ class Checkpoints:
             )
         for entry in index["kept"]:
             path = self.folder / entry["file"]
-            if path.is_file() and _digest(path) == entry["sha256"]:
-                return read_state(path)
+            if path.is_file():
+                with path.open("rb") as file:
+                    is_whole = sha256_of(file) == entry["sha256"]
+                if is_whole:
+                    return read_state(path)
             say(f"{path}: this checkpoint is spoilt or gone; trying the one before it")
         raise DataError(f"{self.folder}: no checkpoint can be read. Delete the run folder and train anew.")
 
@@ -102,7 +105,7 @@ def write_state(path, state):
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                     np.lib.format.write_array(member, array, allow_pickle=False)
 
-    _write_whole(path, write)
+    write_whole(path, write)
 
 
 def read_state(path):
@@ -130,28 +133,3 @@ def _with_arrays(part, file):
             return file[part["$array"]]
         return {key: _with_arrays(value, file) for key, value in part.items()}
     return [_with_arrays(value, file) for value in part] if isinstance(part, list) else part
-
-
-def _write_whole(path, write):
-    """Writes a file beside its place, brings it to the disk, and puts it there in one step."""
-    beside = path.with_name(f"{path.name}.partial")
-    with beside.open("wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
-    if os.name == "posix":  # else the new name may be lost with the power
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-def _digest(path):
-    """Returns the SHA-256 of a file, in hexadecimal."""
-    found = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            found.update(block)
-    return found.hexdigest()

@@ -84,7 +84,7 @@ def fit(recipe, data, out, *, devices=None, hosts=False, verbose=True, callbacks
 
 
 def _fit(recipe, data, out, place, verbose, callbacks, resume, log_to):
-    say = print if verbose else (lambda *_: None)
+    say = print if verbose else _silent
     data = check_data(recipe, data)
     facts, checkpoints = facts_of(recipe, data.rows), place.checkpoints(out / "checkpoint")
     index = checkpoints.index if resume else None
@@ -93,21 +93,7 @@ def _fit(recipe, data, out, place, verbose, callbacks, resume, log_to):
     if (out / "run.json").is_file():
         checkpoints.remove()
         return _finished(out, recipe, say)
-    say(repr(data))
-    if len(data.quarantine):
-        say(f"{data.quarantine['row'].nunique()} bad rows are left out; see {out / 'quarantine.csv'}")
-    streams = isinstance(data.rows, ShardedRows)
-    for line in advise(data, recipe) if verbose and not streams else ():
-        say(f"advice: {line}")
-    if recipe.sampling_task and streams:
-        raise DataError(
-            f"{data.name}: rows that stream from shards are drawn as they are. Set training.sampling to 'as_is', or "
-            "load the manifest."
-        )
-    if task := recipe.sampling_task:
-        unlabelled = int((data.train.labels[task] == "").sum())
-        say(f"each class of {task!r} is drawn equally often; {unlabelled} rows without its label are not drawn")
-
+    _announce(recipe, data, out, say)
     keras.utils.set_random_seed(recipe.training.seed)
     if recipe.training.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -153,6 +139,30 @@ def _fit(recipe, data, out, place, verbose, callbacks, resume, log_to):
     place.agree()
     say(f"trained {len(history)} epochs in {seconds:.0f} s; best epoch {trainer.best_epoch + 1}; run {out}")
     return load_run(out)
+
+
+def _announce(recipe, data, out, say):
+    """Says what is trained on; raises when it cannot be drawn as the recipe asks."""
+    streams, task = isinstance(data.rows, ShardedRows), recipe.sampling_task
+    if task and streams:
+        raise DataError(
+            f"{data.name}: rows that stream from shards are drawn as they are. Set training.sampling to 'as_is', or "
+            "load the manifest."
+        )
+    if say is _silent:  # the checks below cost up to a second
+        return
+    say(repr(data))
+    if len(data.quarantine):
+        say(f"{data.quarantine['row'].nunique()} bad rows are left out; see {out / 'quarantine.csv'}")
+    for line in () if streams else advise(data, recipe):
+        say(f"advice: {line}")
+    if task:
+        unlabelled = int((data.train.labels[task] == "").sum())
+        say(f"each class of {task!r} is drawn equally often; {unlabelled} rows without its label are not drawn")
+
+
+def _silent(line):
+    pass
 
 
 def _finished(out, recipe, say):

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from mm_keras.data.caching import Cache
-from mm_keras.data.drawing import make_draw
-from mm_keras.data.pipeline import Epochs, make_dataset
+from mm_keras.data.drawing import Epochs, make_draw
+from mm_keras.data.pipeline import make_dataset
 from mm_keras.model import build_model
 from mm_keras.training.averages import AveragedWeights
 from mm_keras.training.balance.build import balanced_network, is_balanced

@@ -8,6 +8,7 @@ import pytest
 from conftest import gif_bytes, png_bytes
 
 import mm_keras.recipe as parts
+from mm_keras.data.caching import Cache
 from mm_keras.data.manifest import load
 from mm_keras.data.pipeline import make_dataset
 from mm_keras.errors import DataError
@@ -166,8 +167,8 @@ def test_training_batches_are_what_single_examples_give(data):
     raw = raw_batch(preprocessors, [data.rows.example(i) for i in range(3)])
     expected, fine = preprocess(preprocessors, raw)
     assert all(ok.numpy().all() for ok in fine.values())
-    for cache in (0, 2**30):
-        [(tensors, _)] = list(make_dataset(preprocessors, data.rows, batch_size=3, cache_bytes=cache))
+    for cache in (None, Cache(2**30)):
+        [(tensors, _)] = list(make_dataset(preprocessors, data.rows, batch_size=3, cache=cache))
         for name, tensor in tensors.items():
             np.testing.assert_allclose(tensor, expected[name], atol=1e-6)
 

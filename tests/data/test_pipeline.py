@@ -10,14 +10,15 @@ from conftest import png_bytes, wav_bytes
 
 import mm_keras.recipe as parts
 from mm_keras.data.caching import Cache, fingerprint
+from mm_keras.data.drawing import Epochs
 from mm_keras.data.manifest import load
-from mm_keras.data.pipeline import Epochs, make_dataset
+from mm_keras.data.pipeline import make_dataset
 from mm_keras.errors import DataError
 from mm_keras.preprocessing import build_preprocessor
 from mm_keras.preprocessing.raw import preprocess, raw_batch
 
 COUNT = 11
-CACHED, STREAMED = 2**30, 0
+CACHED, STREAMED = Cache(2**30), Cache()
 ALL = ("photo", "voice", "title", "facts")
 
 
@@ -61,13 +62,13 @@ def chain(tmp_path):
     class Chain:
         rows = make_data(tmp_path, recipe_of()).rows
 
-        def __call__(self, cache_bytes, names=("photo", "facts"), augmented=False, image=None, **options):
+        def __call__(self, cache, names=("photo", "facts"), augmented=False, image=None, **options):
             specs = dict(recipe_of(augmented).inputs)
             specs["photo"] = specs["photo"].model_copy(update=image or {})
             self.preprocessors = {n: build_preprocessor(n, specs[n]) for n in names}
             for name, preprocessor in self.preprocessors.items():
                 preprocessor.adapt(self.rows.cells[name])
-            return make_dataset(self.preprocessors, self.rows, batch_size=4, cache_bytes=cache_bytes, **options)
+            return make_dataset(self.preprocessors, self.rows, batch_size=4, cache=cache, **options)
 
     return Chain()
 
@@ -133,7 +134,7 @@ def test_two_inputs_of_one_kind_are_changed_independently(chain):
     chain.rows.cells["other"] = chain.rows.cells["photo"]
     spec = recipe_of(True).inputs["photo"]
     both = {n: build_preprocessor(n, spec) for n in ("photo", "other")}
-    options = {"batch_size": COUNT, "epochs": Epochs(range(1)), "cache_bytes": CACHED}
+    options = {"batch_size": COUNT, "epochs": Epochs(range(1)), "cache": CACHED}
     tensors, rows = batches(make_dataset(both, chain.rows, **options))[0]
     same = [np.array_equal(a, b) for a, b in zip(tensors["photo"], tensors["other"], strict=True)]
     assert sum(same) == sum(rows == 4)  # the missing one
@@ -242,15 +243,15 @@ def test_a_text_far_longer_than_the_others_does_not_widen_them(monkeypatch):
 
 
 def on_disk(folder):
-    return {"cache": Cache(CACHED, "disk", None if folder is None else str(folder))}
+    return Cache(2**30, "disk", None if folder is None else str(folder))
 
 
 def test_a_cache_on_disk_gives_what_memory_gives_and_knows_what_it_holds(chain, tmp_path):
     folder = tmp_path / "cache"
     (tmp_path / "7.png").unlink()
     whole = batches(chain(CACHED))
-    same(whole, batches(chain(0, **on_disk(None))))
-    same(whole, batches(chain(0, **on_disk(folder))))
+    same(whole, batches(chain(on_disk(None))))
+    same(whole, batches(chain(on_disk(folder))))
     [place] = folder.iterdir()
     assert sorted(f.name for f in place.iterdir()) == ["good.npy", "photo.bin"]
     assert (place / "photo.bin").stat().st_size == COUNT * 8 * 8 * 3 * 4
@@ -258,13 +259,13 @@ def test_a_cache_on_disk_gives_what_memory_gives_and_knows_what_it_holds(chain, 
     kept = np.memmap(place / "photo.bin", np.float32, "r+", shape=(COUNT, 8, 8, 3))
     kept[2] = 0.5
     kept.flush()
-    assert (batches(chain(0, **on_disk(folder)))[0][0]["photo"][2] == 0.5).all()
+    assert (batches(chain(on_disk(folder)))[0][0]["photo"][2] == 0.5).all()
     # A file that changed, or another setting, is another cache: the stale one is not used.
     os.utime(tmp_path / "2.png", ns=(1, 1))
-    same(whole, batches(chain(0, **on_disk(folder))))
+    same(whole, batches(chain(on_disk(folder))))
     assert len(list(folder.iterdir())) == 2
     before = fingerprint({"photo": chain.preprocessors["photo"]}, chain.rows)
-    chain(0, image={"background": 3})
+    chain(STREAMED, image={"background": 3})
     assert fingerprint({"photo": chain.preprocessors["photo"]}, chain.rows) != before
 
 
@@ -278,9 +279,9 @@ def test_half_a_cache_is_never_found(chain, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(caching.np, "save", fails)
         with pytest.raises(DataError, match="No space left"):
-            batches(chain(0, **on_disk(tmp_path / "cache")))
+            batches(chain(on_disk(tmp_path / "cache")))
     assert list((tmp_path / "cache").iterdir()) == []
-    same(batches(chain(CACHED)), batches(chain(0, **on_disk(tmp_path / "cache"))))
+    same(batches(chain(CACHED)), batches(chain(on_disk(tmp_path / "cache"))))
 
 
 def test_whole_levels_are_bytes_until_the_batch_and_what_is_served(chain):

@@ -1,11 +1,12 @@
 """The single columns of a recipe's inputs, and what each row holds of an input as one comparable code."""
 
-import hashlib
 import os
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+
+from mm_keras.saving import sha256_of
 
 FILES = ("image", "audio", "video")
 # Shorter texts are words and labels, which repeat in honest data. In bytes of UTF-8, of which a Chinese character has
@@ -159,10 +160,7 @@ def _size(path):
 def _digest(path):
     try:
         with open(path, "rb") as file:
-            found = hashlib.sha256()
-            while part := file.read(2**20):
-                found.update(part)
-            return found.hexdigest()
+            return sha256_of(file)
     except OSError:
         return path
 

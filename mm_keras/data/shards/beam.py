@@ -38,7 +38,7 @@ def make_on_beam(work, place, numbers, arguments):
         place.put(beside, f"{WORK}/beam/{name}")
     with beam.Pipeline(options=PipelineOptions(list(arguments))) as pipeline:
         made = pipeline | beam.Create(list(numbers)) | beam.Reshuffle()
-        _ = made | beam.Map(make_one, str(place)) | beam.Map(_check)
+        _ = made | beam.Map(make_one, str(place))
     # Through the place, since a pipeline hands nothing back: its workers may be anywhere.
     with Maker(work, str(place)) as maker:
         return [maker.make(number) for number in numbers]
@@ -54,7 +54,3 @@ def make_one(number, out):
                 shutil.copyfileobj(source, target)
         _MAKERS[key] = Maker(folder, out, parallel=False)
     return _MAKERS[key].make(number)["file"]
-
-
-def _check(file):
-    return file

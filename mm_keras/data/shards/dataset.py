@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from mm_keras.data.shards.places import is_address, open_place, sha256_of
+from mm_keras.data.shards.places import is_address, open_place
 from mm_keras.errors import DataError
+from mm_keras.saving import sha256_of
 
 FORMAT = 1
 FILE, BAD = "dataset.json", "quarantine.csv"

@@ -1,14 +1,12 @@
 """Where shards and their sources lie: a folder, or any address that fsspec knows, such as `gs://bucket/pets`."""
 
-import hashlib
 import os
 import shutil
 import stat
 from pathlib import Path
 
 from mm_keras.errors import DataError
-
-PIECE = 2**20
+from mm_keras.saving import write_whole
 
 
 def is_address(path):
@@ -62,18 +60,8 @@ class LocalPlace:
 
     def write(self, name, content, last=True):
         """Writes bytes; with `last`, they and the names of all that was put before outlive a loss of power."""
-        target, beside = self.path / name, self.path / f"{name}.{os.getpid()}.part"
-        beside.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(content)
-        if not last:
-            os.replace(beside, target)
-            return
-        self.put(beside, name)
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+        write_whole(self.path / name, lambda file: file.write(content), lasting=last)
 
     def discard(self, name):
         """Removes a folder."""
@@ -197,11 +185,3 @@ def file_fault(path):
     if not stat.S_ISREG(found.st_mode):
         return "this is no file"
     return "" if found.st_size else "the file is empty"
-
-
-def sha256_of(file):
-    """Returns the hex digest of an open file."""
-    digest = hashlib.sha256()
-    while piece := file.read(PIECE):
-        digest.update(piece)
-    return digest.hexdigest()

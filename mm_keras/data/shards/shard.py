@@ -12,10 +12,11 @@ from mm_keras.data.cells import read_inputs
 from mm_keras.data.labels import read_labels
 from mm_keras.data.quarantine import Quarantine
 from mm_keras.data.shards.files import Files
-from mm_keras.data.shards.places import open_place, sha256_of
+from mm_keras.data.shards.places import open_place
 from mm_keras.data.shards.records import encode_row
 from mm_keras.data.shards.spool import Spool
 from mm_keras.data.tables import Manifest, as_text
+from mm_keras.saving import sha256_of
 
 CHUNK = 256  # rows whose files are in memory together
 WORK = ".work"  # of a shards folder: reports of whole shards, and scratch; gone when all are whole

@@ -10,8 +10,9 @@ from conftest import card_recipe, five_input_examples, five_input_recipe, png_by
 
 import mm_keras.recipe as parts
 from mm_keras import evaluate, fit, inspect, load, load_run, predict, prepare
+from mm_keras.data.drawing import Epochs
 from mm_keras.data.joining import mix
-from mm_keras.data.pipeline import Epochs, make_dataset
+from mm_keras.data.pipeline import make_dataset
 from mm_keras.data.shards.sharded import named
 from mm_keras.data.shards.stream import numbered_records
 from mm_keras.errors import DataError
