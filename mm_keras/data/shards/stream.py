@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import tensorflow as tf
 
 from mm_keras.data.shards.records import cells_of, features_of, parser
@@ -142,8 +143,6 @@ def _texts(array):
 
 def padded_like(values, shape):
     """Returns an object array of a shape."""
-    import numpy as np
-
     array = np.empty(math.prod(shape), dtype=object)
     array[:] = values
     return array.reshape(shape)
