@@ -9,9 +9,7 @@ from mm_keras.data.mixing import check_mixing, mix_batch
 from mm_keras.data.shards.sharded import ShardedRows
 from mm_keras.data.shards.stream import stream_pass
 from mm_keras.preprocessing.augmentation import keep_presence, stream
-
-# Autograph would rewrite all Python below a map: most of the time that a chain takes to build. Served graphs need none.
-PLAIN = tf.autograph.experimental.do_not_convert
+from mm_keras.preprocessing.guard import PLAIN
 
 
 def make_dataset(preprocessors, rows, *, batch_size, labels=None, epochs=None, cache=None):

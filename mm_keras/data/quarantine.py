@@ -9,10 +9,8 @@ import tensorflow as tf
 
 from mm_keras.data.shards.places import file_fault
 from mm_keras.errors import DataError
-from mm_keras.preprocessing.guard import guarded
+from mm_keras.preprocessing.guard import PLAIN, guarded
 
-# Autograph would rewrite all Python below a map, which takes longer than checking hundreds of files.
-PLAIN = tf.autograph.experimental.do_not_convert
 COLUMNS = ["row", "id", "column", "value", "reason"]
 
 

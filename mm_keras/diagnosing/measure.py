@@ -4,7 +4,8 @@ import time
 
 import tensorflow as tf
 
-from mm_keras.data.pipeline import PLAIN, finish_augmented
+from mm_keras.data.pipeline import finish_augmented
+from mm_keras.preprocessing.guard import PLAIN
 
 STAGES = ("read", "decode", "finish")
 

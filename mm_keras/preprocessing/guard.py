@@ -2,6 +2,10 @@
 
 import tensorflow as tf
 
+# Autograph would rewrite all Python below a map of a dataset: most of the time that a chain takes to build. Nothing
+# needs it here: what depends on values is written in graph ops.
+PLAIN = tf.autograph.experimental.do_not_convert
+
 
 def guarded(decode, blank):
     """Wraps `decode(raw) -> tensor` of one row into `raw -> (tensor, ok)`; any error gives `(blank, False)`.
@@ -12,7 +16,11 @@ def guarded(decode, blank):
     """
 
     def run(raw):
-        good = tf.data.Dataset.from_tensors(raw).map(lambda row: (decode(row), True)).ignore_errors(log_warning=False)
+        good = (
+            tf.data.Dataset.from_tensors(raw)
+            .map(PLAIN(lambda row: (decode(row), True)))
+            .ignore_errors(log_warning=False)
+        )
         spare = tf.data.Dataset.from_tensors((blank, False))
         tensor, ok = good.concatenate(spare).take(1).get_single_element()
         return tf.ensure_shape(tensor, blank.shape), ok
@@ -35,7 +43,8 @@ def decode_rows(decode, blank, raw):
     """
     count = tf.shape(next(iter(raw.values())), out_type=tf.int64)[0]
     rows = tf.data.Dataset.from_tensor_slices((tf.range(count), raw))
-    good = rows.map(lambda at, row: (at, tf.ensure_shape(decode(row), blank.shape))).ignore_errors(log_warning=False)
+    shaped = PLAIN(lambda at, row: (at, tf.ensure_shape(decode(row), blank.shape)))
+    good = rows.map(shaped).ignore_errors(log_warning=False)
     # The blank comes last, behind all rows, so that a batch of bad rows alone is not empty.
     every = good.concatenate(tf.data.Dataset.from_tensors((count, blank)))
     at, tensors = every.batch(count + 1).get_single_element()

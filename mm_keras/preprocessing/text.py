@@ -13,6 +13,7 @@ from tensorflow_text.tools.wordpiece_vocab import bert_vocab_from_dataset
 
 from mm_keras.errors import DataError
 from mm_keras.preprocessing.augmentation import stream, texts
+from mm_keras.preprocessing.guard import PLAIN
 from mm_keras.preprocessing.preprocessor import Preprocessor
 from mm_keras.preprocessing.word_vectors import read_word_vectors
 from mm_keras.recipe import TensorInfo
@@ -100,7 +101,7 @@ class TextPreprocessor(Preprocessor):
         texts = _batches(cells)
         try:
             vocabulary = bert_vocab_from_dataset.bert_vocab_from_dataset(
-                texts.map(self._clean),
+                texts.map(PLAIN(self._clean)),
                 vocab_size=count,
                 reserved_tokens=[PAD, UNKNOWN],
                 bert_tokenizer_params={"lower_case": True},

@@ -15,7 +15,7 @@ from mm_keras.data.manifest import load
 from mm_keras.errors import DataError
 from mm_keras.extension import describe_extensions, first_line, restore_extensions
 from mm_keras.preprocessing import build_preprocessor
-from mm_keras.preprocessing.raw import preprocess, raw_batch
+from mm_keras.preprocessing.raw import preprocess, raw_batch, raw_specs
 from mm_keras.recipe import Recipe, load_recipe
 from mm_keras.registry import ENCODERS, FUSIONS, resolve
 from mm_keras.tasks import build_task
@@ -50,8 +50,9 @@ class Run:
 
     @cached_property
     def preprocess(self):
-        """`{field: array (rows, ...)}` -> `({input: model tensor}, {input: bool (rows,)})`, compiled once."""
-        return tf.function(lambda raw: preprocess(self.preprocessors, raw), autograph=False, reduce_retracing=True)
+        """`{field: tensor (rows, ...)}` -> `({input: model tensor}, {input: bool (rows,)})`, compiled once."""
+        specs = raw_specs(self.preprocessors)
+        return tf.function(lambda raw: preprocess(self.preprocessors, raw), input_signature=[specs], autograph=False)
 
     @cached_property
     def forward(self):

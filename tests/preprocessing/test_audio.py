@@ -51,6 +51,17 @@ def test_equals_numpy():
     np.testing.assert_allclose(got[0], expected, atol=2e-5)  # float32 sums of 256 products
 
 
+def test_however_many_rows_a_graph_is_made_for_the_bits_are_the_same():
+    """A served graph knows no number of rows, a proof may; a matrix of bands made in the graph is rounded otherwise."""
+    preprocessor = build_preprocessor("voice", SPEC)
+    waveforms = np.random.default_rng(0).uniform(-1, 1, (3, 4000)).astype(np.float32)
+    finish = tf.function(preprocessor.finish, autograph=False)
+    got = [
+        finish.get_concrete_function(tf.TensorSpec([rows, 4000]))(tf.constant(waveforms)).numpy() for rows in (3, None)
+    ]
+    np.testing.assert_array_equal(*got)
+
+
 def test_the_declared_shape_is_the_real_one():
     for seconds, hop_ms, window_ms in ((0.5, 20, 25), (0.33, 7, 50), (0.01, 10, 25)):
         spec = parts.Audio(seconds=seconds, hop_ms=hop_ms, window_ms=window_ms, num_mel_bins=8)

@@ -10,6 +10,7 @@ from mm_keras.data.shards.convert import convert
 from mm_keras.data.shards.places import file_fault, read_bytes
 from mm_keras.errors import DataError
 from mm_keras.preprocessing import build_preprocessor
+from mm_keras.preprocessing.guard import PLAIN
 from mm_keras.preprocessing.picture import probe_jpeg, probe_picture
 from mm_keras.preprocessing.wav import decode_wav
 
@@ -109,7 +110,7 @@ def _checker(preprocessor, threads):
 def _compiled(probe, threads):
     """Returns the function of strings `(count,)` to the numbers of those that `probe` takes, and -1."""
 
-    @tf.autograph.experimental.do_not_convert
+    @PLAIN
     def numbered(at, content):
         return at, probe(content)
 

@@ -5,6 +5,8 @@ import math
 import keras
 import tensorflow as tf
 
+from mm_keras.preprocessing.guard import PLAIN
+
 
 def whole_batches(dataset, size, rows=None):
     """Fills the last batch of each pass up to `size` rows, so that devices can share it and JAX compiles a step once.
@@ -31,7 +33,7 @@ def whole_batches(dataset, size, rows=None):
         tensors, targets, weights = keras.tree.map_structure(lambda t: tf.gather(t, at % count), batch)
         return tensors, targets, keras.tree.map_structure(lambda w: w * keep, weights)
 
-    return dataset.map(tf.autograph.experimental.do_not_convert(fill), num_parallel_calls=tf.data.AUTOTUNE)
+    return dataset.map(PLAIN(fill), num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def own_rows(dataset, size, rank, processes):
@@ -49,4 +51,4 @@ def own_rows(dataset, size, rank, processes):
     def take(*batch):
         return keras.tree.map_structure(lambda t: t[begin : begin + part], batch)
 
-    return dataset.map(tf.autograph.experimental.do_not_convert(take), num_parallel_calls=tf.data.AUTOTUNE)
+    return dataset.map(PLAIN(take), num_parallel_calls=tf.data.AUTOTUNE)
