@@ -10,12 +10,16 @@ from pathlib import Path
 
 import mm_keras
 from mm_keras.errors import DataError, ExportError, RecipeError
+from mm_keras.exporting.forking import CAN_FORK, Forker
 
 # What a worker says to the user; anything else is a failure of the worker.
 FAULTS = (DataError, ExportError, RecipeError, FloatingPointError)
 
 # Workers see no GPU, so that what they compare is what a CPU server computes, and they keep their logs short.
 _ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+# Workers that begin with TensorFlow, and with nothing else that has threads.
+_FORKED = {f"mm_keras.exporting.{m}" for m in ("served.check", "litert.convert")}
 
 
 class Child:
@@ -34,17 +38,23 @@ class Child:
         place.mkdir()
         self._result, self._out, self._err = place / "result", place / "stdout", place / "stderr"
         (place / "job").write_bytes(pickle.dumps(job))
-        home = str(Path(mm_keras.__file__).parents[1])
-        path = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
+        self.process = self._start_process(module, place)
+        self._start = time.perf_counter()
+
+    def _start_process(self, module, place):
+        if module in _FORKED and CAN_FORK:
+            try:
+                return Forker.get(_environment()).start(module, place, _environment())
+            except OSError:  # the waiting process has just ended
+                return Forker.get(_environment()).start(module, place, _environment())
         with self._out.open("wb") as out, self._err.open("wb") as err:
-            self.process = subprocess.Popen(
+            return subprocess.Popen(
                 [sys.executable, "-m", module, str(place / "job"), str(self._result)],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
-                env={**os.environ, **_ENVIRONMENT, "PYTHONPATH": path},
+                env=_environment(),
             )
-        self._start = time.perf_counter()
 
     def __enter__(self):
         return self
@@ -62,17 +72,29 @@ class Child:
         """
         code = self.process.wait()
         self.seconds = time.perf_counter() - self._start
-        steps = self._out.read_text(errors="replace").split("\n")
+        steps = self._out.read_text(errors="replace").split("\n") if self._out.is_file() else []
         last = next((s.removeprefix(_STEP) for s in reversed(steps) if s.startswith(_STEP)), "starting")
         if code < 0:
             raise ExportError(f"{self.what} was killed by {_signal_name(-code)} while {last}.")
         if code or not self._result.is_file():
-            tail = self._err.read_text(errors="replace").strip()[-2000:]
+            tail = self._err.read_text(errors="replace").strip()[-2000:] if self._err.is_file() else ""
             raise ExportError(f"{self.what} failed while {last} (exit status {code}): {tail}")
         result = pickle.loads(self._result.read_bytes())
         if isinstance(result, FAULTS):
             raise result
         return result
+
+
+def _environment():
+    home = str(Path(mm_keras.__file__).parents[1])
+    path = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
+    return {**os.environ, **_ENVIRONMENT, "PYTHONPATH": path}
+
+
+def prepare_children():
+    """Begins to import TensorFlow for the workers of an export, beside whatever comes before them."""
+    if CAN_FORK:
+        Forker.get(_environment())
 
 
 _STEP = "step: "

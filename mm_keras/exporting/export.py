@@ -11,6 +11,7 @@ from mm_keras.errors import ExportError
 from mm_keras.explanation.subjects import run_engine
 from mm_keras.exporting.bundle import Bundle, new_version
 from mm_keras.exporting.checks import format_table, summarise
+from mm_keras.exporting.child import prepare_children
 from mm_keras.exporting.litert.conversion import Conversion, check_kinds, start_runtime
 from mm_keras.exporting.litert.device import draw_device_rows
 from mm_keras.exporting.onnx.proof import OnnxProof, check_onnx_extra
@@ -78,6 +79,7 @@ def export(
     """
     require_tensorflow("export")
     start, say = time.perf_counter(), print if verbose else _say_nothing
+    prepare_children()
     run, kinds = load_run(run), check_kinds(litert)
     if onnx:
         check_onnx_extra()

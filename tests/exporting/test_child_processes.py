@@ -1,12 +1,16 @@
+"""Workers beside an export: started as programs, or forked from a process that has TensorFlow."""
+
 import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 from mm_keras.errors import ExportError
 from mm_keras.exporting.child import Child
+from mm_keras.exporting.forking import CAN_FORK, Forker
 
 
 def run_python(code):
@@ -49,3 +53,60 @@ def test_leaving_the_block_ends_the_child(tmp_path):
     with Child("the runtime", "mm_keras.exporting.litert.check", {"files": {}}, tmp_path) as child:
         pass
     assert child.process.returncode is not None
+
+
+forks = pytest.mark.skipif(not CAN_FORK, reason="workers are not forked here")
+
+
+@pytest.fixture
+def stuck(tmp_path):
+    """A job whose worker waits for a file that nobody writes."""
+    (tmp_path / "bundle").mkdir()
+    os.mkfifo(tmp_path / "bundle" / "saved_model.pb")
+    return ("the loader", "mm_keras.exporting.served.check", {"path": str(tmp_path / "bundle")}, tmp_path)
+
+
+def gone(pid):
+    for _ in range(500):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+@forks
+def test_a_forked_worker_that_is_killed_is_told_by_signal(stuck):
+    with Child(*stuck) as child:
+        os.kill(child.process.pid, signal.SIGSEGV)
+        with pytest.raises(ExportError, match=r"the loader was killed by SIGSEGV \(signal 11\) while "):
+            child.wait()
+
+
+@forks
+def test_a_forked_worker_that_fails_shows_the_end_of_its_log_and_the_next_is_fine(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        job = ("the loader", "mm_keras.exporting.served.check", {"path": str(tmp_path)}, tmp_path / name)
+        with Child(*job) as child, pytest.raises(ExportError, match=r"\(exit status 1\): [\s\S]*saved_model\.pb"):
+            child.wait()
+    assert Forker.get({}).process.poll() is None
+
+
+@forks
+def test_leaving_the_block_ends_a_forked_worker(stuck):
+    with Child(*stuck) as child:
+        pid = child.process.pid
+    assert child.process.returncode == -signal.SIGKILL
+    assert gone(pid)
+
+
+@forks
+def test_forked_workers_end_with_whoever_asked_for_them(stuck, tmp_path):
+    code = (
+        "import os, sys; from pathlib import Path; from mm_keras.exporting.child import Child\n"
+        f"child = Child('the loader', 'mm_keras.exporting.served.check', {stuck[2]!r}, Path({str(tmp_path)!r}))\n"
+        "print(child.process.pid, flush=True); os.kill(os.getpid(), 9)"
+    )
+    assert gone(int(run_python(code).stdout))
