@@ -8,7 +8,7 @@ BESIDE := -n 2 --dist loadfile
 STEALING := -n 2 --dist worksteal
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: demo test test-slow lint bench bench-guard bench-gpu serve-check old-check clean
+.PHONY: demo test test-slow test-long lint bench bench-guard bench-gpu serve-check old-check clean
 
 demo: $(VENV)/.installed  ## train, evaluate, explain, export and check the export, on the built-in data
 	$(RUN)/mm-keras demo
@@ -20,6 +20,9 @@ test-slow: $(VENV)/.installed  ## the slow ones
 	# In two parts: TensorFlow keeps some memory of every graph, and an hour of tracing holds gigabytes.
 	$(RUN)/python -m pytest -q -m slow $(STEALING) tests/exporting tests/test_contract.py
 	$(RUN)/python -m pytest -q -m slow $(STEALING) --ignore tests/exporting --ignore tests/test_contract.py
+
+test-long: $(VENV)/.installed  ## the slow ones once more, with other seeds and more of a kind: over half an hour, no part of the CI
+	$(RUN)/python -m pytest -q -m long $(STEALING)
 
 lint: $(VENV)/.installed
 	$(RUN)/ruff check .

@@ -144,8 +144,10 @@ def labels_of_rows():
     return {"kind": np.eye(COUNT, dtype=np.float32)}, {"kind": np.ones(COUNT, np.float32)}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("alphas", [{"mixup": 0.8}, {"cutmix": 0.8}])
+@pytest.mark.parametrize(
+    "alphas",
+    [pytest.param({"mixup": 0.8}, marks=pytest.mark.slow), pytest.param({"cutmix": 0.8}, marks=pytest.mark.long)],
+)
 def test_mixing_repeats_by_epoch(chain, alphas):
     options = {"names": ALL, "labels": labels_of_rows()}
     unmixed = batches(chain(CACHED, **options, epochs=Epochs(range(1), seed=1)))

@@ -140,7 +140,7 @@ def test_a_mean_is_exported_with_parity(mean, tmp_path):
     assert {"LiteRT float32", "LiteRT int8", "SavedModel"} <= set(bundle.parity.reset_index()["artefact"])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_stacking_on_the_digits_is_exported_with_parity(digits_folder, digits_data, tmp_path):
     recipe = with_training(mm.load_recipe(digits_folder / "recipe.yaml"), epochs=1)
     found = mm.ensemble(recipe, digits_data, tmp_path / "run", members=2, kind="stacking", verbose=False)

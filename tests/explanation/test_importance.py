@@ -86,6 +86,9 @@ def test_a_wrong_word_is_named(digits_run):
         mm.importance(digits_run, [])
 
 
+SEEDS = [pytest.param(seed, marks=pytest.mark.long if seed else pytest.mark.slow) for seed in (0, 1, 2)]
+
+
 def trained(manifest, out, fusion, **training):
     recipe = mm.load_recipe(manifest.parent / "recipe.yaml")
     training = recipe.training.model_copy(update=training)
@@ -94,8 +97,7 @@ def trained(manifest, out, fusion, **training):
     return mm.fit(recipe, mm.load(manifest, recipe), out, verbose=False)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", SEEDS)
 def test_xor_is_all_interaction_and_a_sum_of_decisions_has_none(seed, tmp_path):
     manifest = mm.make_xor(tmp_path / "data", seed=seed, rows=1000)
     pair = {}
@@ -110,8 +112,7 @@ def test_xor_is_all_interaction_and_a_sum_of_decisions_has_none(seed, tmp_path):
     assert abs(pair["decision_mean"]) <= 0.5
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", SEEDS)
 def test_an_input_of_pure_noise_has_hardly_a_share(seed, tmp_path):
     manifest = mm.make_distractor(tmp_path / "data", seed=seed, rows=5000)
     training = {"epochs": 15, "modality_dropout": 0.3, "weight_decay": 0.1, "seed": seed}

@@ -10,10 +10,8 @@ from sklearn.metrics import roc_auc_score
 
 import mm_keras as mm
 
-pytestmark = pytest.mark.slow
-
-
 SEEDS = (0, 1, 2)
+FIRST_SLOW = [pytest.param(seed, marks=pytest.mark.long if seed else pytest.mark.slow) for seed in SEEDS]
 
 
 @pytest.fixture(scope="session")  # workers that steal tests come back to this file
@@ -34,7 +32,7 @@ def qualities(trained):
     return measure
 
 
-@pytest.fixture(scope="module", params=SEEDS)
+@pytest.fixture(scope="module", params=FIRST_SLOW)
 def planted(request, trained):
     return trained(request.param)
 
@@ -72,6 +70,7 @@ def test_maps_point_at_the_evidence_and_random_ones_do_not(quality):
     assert quality.completeness["integrated_gradients"]["median"] <= 0.01
 
 
+@pytest.mark.long
 def test_the_relevance_lies_on_the_evidence(qualities):
     for name in INPUTS:
         masses = [qualities(seed).scores["integrated_gradients"][name]["mass"]["value"] for seed in SEEDS]

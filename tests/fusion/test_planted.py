@@ -49,7 +49,7 @@ def test_a_fusion_that_adds_does_not(fusion, xor, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fusion", ["gated", "tensor", "product", "experts", "decision_evidence", "decision_stacking"])
+@pytest.mark.parametrize("fusion", ["gated", "tensor", "product", "decision_stacking"])
 def test_an_input_of_pure_noise_costs_less_than_a_point(fusion, distractor, tmp_path):
     whole = trained_accuracy(distractor, tmp_path / "whole", fusion)
     clean = trained_accuracy(distractor, tmp_path / "clean", fusion, "noise")

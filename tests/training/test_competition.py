@@ -43,6 +43,12 @@ def plain(tmp_path_factory):
 
 
 @pytest.mark.slow
+def test_without_the_starving_the_hard_input_counts(tmp_path):
+    plain, balanced = (accuracy(tmp_path / way, 0, WAYS[way]) for way in ("plain", "mmpareto"))
+    assert 100 * (balanced - plain) >= 3.0
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("way", list(WAYS)[1:])
 def test_balanced_training_ends_three_points_above_the_plain_sum(way, plain, tmp_path):
     gains = 100 * np.array([accuracy(tmp_path / str(s), s, WAYS[way]) - p for s, p in zip(SEEDS, plain, strict=True)])

@@ -67,15 +67,14 @@ def pulses(tmp_path_factory):
     return two_pulses(tmp_path_factory.mktemp("pulses"))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "options", "low", "high"),
     [
-        ("frames", {"pool": "gru"}, 0.9, 1.0),
-        ("frames", {"pool": "attention"}, 0.9, 1.0),
-        ("conv2plus1d", {}, 0.9, 1.0),
+        pytest.param("frames", {"pool": "gru"}, 0.9, 1.0, marks=pytest.mark.slow),
+        pytest.param("frames", {"pool": "attention"}, 0.9, 1.0, marks=pytest.mark.long),
+        pytest.param("conv2plus1d", {}, 0.9, 1.0, marks=pytest.mark.slow),
         # 96 test rows of a coin: four standard errors are 0.2.
-        ("frames", {"pool": "mean"}, 0.3, 0.7),
+        pytest.param("frames", {"pool": "mean"}, 0.3, 0.7, marks=pytest.mark.slow),
     ],
 )
 def test_the_direction_of_motion(dots, tmp_path, kind, options, low, high):
@@ -84,8 +83,13 @@ def test_the_direction_of_motion(dots, tmp_path, kind, options, low, high):
     assert low <= accuracy(dots, spec, "clip", "direction", tmp_path / "run") <= high
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["conv", "gru", "transformer"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(k, marks=pytest.mark.long if k == "gru" else pytest.mark.slow)
+        for k in ("conv", "gru", "transformer")
+    ],
+)
 def test_which_pulse_comes_first(pulses, tmp_path, kind):
     spec = parts.Vector(steps=16, encoder={"kind": kind, "size": "tiny", "dropout": 0.0})
     assert accuracy(pulses, spec, "sensor", "first", tmp_path / "run") >= 0.9

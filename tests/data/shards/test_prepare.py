@@ -182,7 +182,7 @@ KILLS = int(os.environ.get("MM_KERAS_KILLS", "2"))
 @pytest.mark.slow
 def test_killed_at_random_moments_the_shards_are_the_same(table, tmp_path):
     manifest, out = tmp_path / "m.jsonl", tmp_path / "out"
-    pd.concat([table.assign(id=table["id"] + f"-{i}", group=f"{i}") for i in range(20)]).to_json(
+    pd.concat([table.assign(id=table["id"] + f"-{i}", group=f"{i}") for i in range(10)]).to_json(
         manifest, orient="records", lines=True
     )
     RECIPE.save(tmp_path / "recipe.yaml")
