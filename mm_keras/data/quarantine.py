@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from mm_keras.data.shards.places import file_fault
 from mm_keras.errors import DataError
-from mm_keras.preprocessing.guard import PLAIN, guarded
+from mm_keras.preprocessing.guard import PLAIN
 
 COLUMNS = ["row", "id", "column", "value", "reason"]
 
@@ -77,14 +77,38 @@ def file_faults(preprocessor, paths):
     faults = {row: fault for row, path in enumerate(paths) if path and (fault := file_fault(path))}
     rows = np.array([r for r, p in enumerate(paths) if p and r not in faults], np.int64)
     if len(rows):
-        blank = tf.zeros(preprocessor.decoded_shape)
-        attempt = guarded(lambda raw: preprocessor.decode(preprocessor.read(_cell(preprocessor, raw["path"]))), blank)
-        files = tf.data.Dataset.from_tensor_slices([paths[r] for r in rows])
-        check = PLAIN(lambda path: attempt({"path": path})[1])
-        checked = files.map(check, num_parallel_calls=tf.data.AUTOTUNE).batch(256)
-        fine = np.concatenate(list(checked.as_numpy_iterator()))
+        files = tf.data.Dataset.from_tensor_slices((np.arange(len(rows)), [paths[r] for r in rows]))
+        decoded = files.map(_check_of(preprocessor), num_parallel_calls=tf.data.AUTOTUNE)
+        fine = np.zeros(len(rows), bool)
+        for at, _ in decoded.ignore_errors(log_warning=False).batch(256).as_numpy_iterator():
+            fine[at] = True
         faults |= {int(r): _reason(preprocessor, paths[r]) for r in rows[~fine]}
     return faults
+
+
+# Tracing one takes as long as reading thousands of small files, and a table is read again for every recipe and fold.
+_CHECKS = {}
+
+
+def _check_of(preprocessor):
+    """Returns the function of `(number, path)`, scalars, that fails on a file that cannot be read and decoded.
+
+    It is traced once a process, for it depends on the recipe's words alone, not on what a preprocessor has learned. It
+    gives the number and a sum of what was decoded: what no result needs, a graph leaves out.
+    """
+    key = type(preprocessor), preprocessor.name, preprocessor.spec.model_dump_json()
+    if key not in _CHECKS:
+        if len(_CHECKS) >= 64:
+            _CHECKS.pop(next(iter(_CHECKS)))
+
+        def attempt(number, path):
+            decoded = preprocessor.decode(preprocessor.read(_cell(preprocessor, path)))
+            return number, tf.reduce_sum(tf.ensure_shape(decoded, preprocessor.decoded_shape))
+
+        specs = [tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.string)]
+        traced = tf.function(attempt, input_signature=specs, autograph=False)
+        _CHECKS[key] = PLAIN(lambda number, path: traced(number, path))
+    return _CHECKS[key]
 
 
 def changed_since(path, moment):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mm_keras.preprocessing.guard import decode_rows, guarded
+from mm_keras.preprocessing.guard import decode_rows
 
 BLANK = tf.constant([7.0, 8.0])
 
@@ -24,10 +24,3 @@ def test_bad_rows_are_blank_and_all_keep_their_places(values, compiled):
     wanted = [[np.sqrt(v)] * 2 if f else [7.0, 8.0] for v, f in zip(values, fine, strict=True)]
     np.testing.assert_array_equal(ok, np.array(fine, bool))
     np.testing.assert_array_equal(tensors, np.reshape(wanted, (-1, 2)).astype(np.float32))
-
-
-def test_one_row_by_itself():
-    for value, wanted, fine in ((4.0, [2.0, 2.0], True), (-1.0, [7.0, 8.0], False)):
-        tensor, ok = guarded(root, BLANK)({"x": tf.constant(value)})
-        np.testing.assert_array_equal(tensor, wanted)
-        assert bool(ok) is fine
