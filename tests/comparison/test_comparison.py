@@ -51,7 +51,7 @@ def test_two_inputs_that_tell_half_each_are_worth_it(useful):
     assert found.warnings == () or "trained together" in found.warnings[0]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_of_three_inputs_the_noise_adds_nothing(distractor, tmp_path):
     found = mm.compare(*distractor, tmp_path, folds=0, exports=False, jobs=1, verbose=False)
     assert found.verdict == "worth it"
@@ -151,7 +151,7 @@ def test_the_command_says_it_too(distractor, tmp_path):
 def test_killed_and_started_again_it_ends_with_the_same_table(distractor, tmp_path):
     recipe, manifest = distractor
     with_training(recipe.without("shape"), epochs=2).save(tmp_path / "recipe.yaml")
-    options = ["--folds", "2", "--no-exports", "--jobs", "1"]
+    options = ["--folds", "0", "--no-exports", "--jobs", "1"]
 
     def start(out):
         words = ["compare", str(tmp_path / "recipe.yaml"), str(manifest), "--out", str(out), *options]
@@ -161,7 +161,7 @@ def test_killed_and_started_again_it_ends_with_the_same_table(distractor, tmp_pa
     whole, halved = tmp_path / "whole", tmp_path / "halved"
     assert start(whole).wait() == 0
     child = start(halved)
-    while len(list((halved / "trainings").glob("*.npz"))) < 3:
+    while len(list((halved / "trainings").glob("*.npz"))) < 1:
         assert child.poll() is None
         time.sleep(0.05)
     os.kill(child.pid, signal.SIGKILL)

@@ -235,13 +235,13 @@ def test_exports_equal_the_model(tmp_path):
         ("embedding", "tiny", {"pretrain": "distmult"}),
     ):
         own = {"column": "writer", "encoder": mm.Encoder(kind=kind, size=size, options=options)}
-        inputs[kind] = recipe.inputs["writer"].model_copy(update=own)
+        inputs[f"by_{kind}"] = recipe.inputs["writer"].model_copy(update=own)
     training = recipe.training.model_copy(update={"epochs": 2})
     inputs |= {n: s for n, s in recipe.inputs.items() if n != "writer"}
     recipe = recipe.model_copy(update={"inputs": inputs, "training": training})
     run = mm.fit(recipe, mm.load(manifest, recipe), tmp_path / "run", verbose=False)
     bundle = export(run, tmp_path / "served", litert=("float32",), verbose=False)
     assert {f.name for f in (bundle.path / "litert").glob("*_vocabulary.json")} >= {
-        f"{kind}_vocabulary.json" for kind in ("rgcn", "gat", "embedding")
+        f"by_{kind}_vocabulary.json" for kind in ("rgcn", "gat", "embedding")
     }
     print(bundle.table())
