@@ -84,8 +84,13 @@ TRAINED = ("bottleneck", "self_attention")
 @pytest.mark.parametrize("fusion", sorted(FUSIONS))
 def test_every_fusion_is_exported(fusion, tmp_path):
     """Of tokens of pictures and words and of a vector; to a fusion, sounds and sequences are no others."""
-    recipe = five_input_recipe(fusion).without("voice", "features")
-    check_export(recipe, tmp_path, litert=("float32",) if fusion in TRAINED else ("float32", "int8"))
+    check_export(five_input_recipe(fusion).without("voice", "features"), tmp_path, litert=("float32",))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("fusion", sorted(set(FUSIONS) - set(TRAINED)))
+def test_every_fusion_is_exported_as_int8(fusion, tmp_path):
+    check_export(five_input_recipe(fusion).without("voice", "features"), tmp_path, litert=("int8",))
 
 
 @pytest.mark.slow

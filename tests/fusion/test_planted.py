@@ -14,8 +14,13 @@ QUICK = ("tensor", "decision_mean")
 ADDING = ["sum", "mean", *(name for name in FUSIONS if name.startswith("decision"))]
 
 
+# Others of their level are `slow`; these take a minute each, or add as the others do.
+LONG = ("token_transformer", "bottleneck", "perceiver", "mean", "decision_product", "decision_weighted")
+
+
 def marked(names):
-    return [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in names]
+    marks = {n: [] if n in QUICK else [pytest.mark.long if n in LONG else pytest.mark.slow] for n in names}
+    return [pytest.param(n, marks=own) for n, own in marks.items()]
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +43,7 @@ def trained_accuracy(manifest, out, fusion, *without):
     return float((predict(run, data.test)["label"].to_numpy() == data.test.labels["label"]).mean())
 
 
-@pytest.mark.parametrize("fusion", marked(n for n in FUSIONS if n not in ADDING))
+@pytest.mark.parametrize("fusion", marked([n for n in FUSIONS if n not in ADDING]))
 def test_a_fusion_that_interacts_learns_xor(fusion, xor, tmp_path):
     assert trained_accuracy(xor, tmp_path / "run", fusion) >= 0.99
 

@@ -2,9 +2,21 @@
 
 from pathlib import Path
 
+import pytest
+
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-HALVES = [p for p in NOTEBOOKS if p.stem < "04"], [p for p in NOTEBOOKS if p.stem >= "04"]
+# The longer half: their subjects have another notebook, or are the demo's. `make test-long` runs them.
+LONG = ("01", "02", "05", "07", "08")
+
+
+def of_the_ci(path):
+    """Returns the path as a parameter of a test, marked by how long the notebook takes."""
+    mark = pytest.mark.long if path.stem.startswith(LONG) else pytest.mark.slow
+    return pytest.param(path, id=path.stem, marks=mark)
+
+
+HALVES = [of_the_ci(p) for p in NOTEBOOKS if p.stem < "06"], [of_the_ci(p) for p in NOTEBOOKS if p.stem >= "06"]
 
 
 def run(path, folder):

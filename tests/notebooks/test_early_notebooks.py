@@ -14,8 +14,7 @@ def test_stored_as_it_ran(path):
     assert path.stat().st_size < 2**20
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:zmq", "ignore:Proactor:RuntimeWarning")
-@pytest.mark.parametrize("path", HALVES[0], ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", HALVES[0])
 def test_runs_from_top_to_bottom(path, tmp_path):
     run(path, tmp_path)

@@ -4,8 +4,7 @@ import pytest
 from notebook_files import HALVES, run
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:zmq", "ignore:Proactor:RuntimeWarning")
-@pytest.mark.parametrize("path", HALVES[1], ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", HALVES[1])
 def test_runs_from_top_to_bottom(path, tmp_path):
     run(path, tmp_path)
