@@ -388,12 +388,16 @@ class RealRows:
         return rng.uniform(0, 10, len(self))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "combination",
-    # The fusions with the first encoders: tests/exporting/test_conversion_forms.py, int8 too.
-    [pytest.param(*p.values, id=p.id) for p in combinations() if not p.marks and p.values[0][1] not in (FIRST, FUSED)],
-)
+def exported():
+    """The fusions with the first encoders, and these options: tests/exporting/test_conversion_forms.py, int8 too."""
+    for p in combinations():
+        encoders = p.values[0][1]
+        if not p.marks and encoders not in (FIRST, FUSED):
+            is_again = encoders is OPTIONS or encoders.get("title") == "gru"
+            yield pytest.param(*p.values, id=p.id, marks=pytest.mark.long if is_again else pytest.mark.slow)
+
+
+@pytest.mark.parametrize("combination", exported())
 def test_exports_equal_the_model(tmp_path, combination):
     """Point 4 of the contract: the export raises when a SavedModel or LiteRT file differs on any subset of inputs."""
     from mm_keras.exporting.export import export

@@ -72,9 +72,9 @@ def pulses(tmp_path_factory):
     [
         pytest.param("frames", {"pool": "gru"}, 0.9, 1.0, marks=pytest.mark.slow),
         pytest.param("frames", {"pool": "attention"}, 0.9, 1.0, marks=pytest.mark.long),
-        pytest.param("conv2plus1d", {}, 0.9, 1.0, marks=pytest.mark.slow),
+        pytest.param("conv2plus1d", {}, 0.9, 1.0, marks=pytest.mark.long),
         # 96 test rows of a coin: four standard errors are 0.2.
-        pytest.param("frames", {"pool": "mean"}, 0.3, 0.7, marks=pytest.mark.slow),
+        pytest.param("frames", {"pool": "mean"}, 0.3, 0.7, marks=pytest.mark.long),
     ],
 )
 def test_the_direction_of_motion(dots, tmp_path, kind, options, low, high):
