@@ -397,7 +397,7 @@ def exported():
             yield pytest.param(*p.values, id=p.id, marks=pytest.mark.long if is_again else pytest.mark.slow)
 
 
-@pytest.mark.parametrize("combination", exported())
+@pytest.mark.parametrize("combination", list(exported()))
 def test_exports_equal_the_model(tmp_path, combination):
     """Point 4 of the contract: the export raises when a SavedModel or LiteRT file differs on any subset of inputs."""
     from mm_keras.exporting.export import export
