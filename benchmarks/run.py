@@ -47,7 +47,7 @@ SCRIPTS = {
     "serving": Script("serving.py", quick=("--quick", "--rounds", "10")),
     "litert": Script("litert.py", ("--size", "tiny", "--epochs", "10"), ("--size", "tiny", "--epochs", "2")),
     "explain": Script("explanations.py", quick=("--quick", "--rounds", "3")),
-    "imports": Script("imports.py", quick=("--rounds", "5")),
+    "imports": Script("imports.py", quick=("--rounds", "5", "--no-keras")),
 }
 
 
