@@ -10,7 +10,7 @@ from pathlib import Path
 
 import mm_keras
 from mm_keras.errors import DataError, ExportError, RecipeError
-from mm_keras.exporting.forking import CAN_FORK, Forker
+from mm_keras.exporting.forking import CAN_FORK, Forked, Forker
 
 # What a worker says to the user; anything else is a failure of the worker.
 FAULTS = (DataError, ExportError, RecipeError, FloatingPointError)
@@ -36,20 +36,22 @@ class Child:
         self.what = what
         place = Path(folder) / module  # two workers in two rooms may have one name
         place.mkdir()
-        self._result, self._out, self._err = place / "result", place / "stdout", place / "stderr"
-        (place / "job").write_bytes(pickle.dumps(job))
-        self.process = self._start_process(module, place)
+        self._module, self._job, self._result = module, place / "job", place / "result"
+        self._out, self._err = place / "stdout", place / "stderr"
+        self._job.write_bytes(pickle.dumps(job))
+        self.process = self._fork(place) if module in _FORKED and CAN_FORK else self._run()
         self._start = time.perf_counter()
 
-    def _start_process(self, module, place):
-        if module in _FORKED and CAN_FORK:
-            try:
-                return Forker.get(_environment()).start(module, place, _environment())
-            except OSError:  # the waiting process has just ended
-                return Forker.get(_environment()).start(module, place, _environment())
+    def _fork(self, place):
+        try:
+            return Forker.get(_environment()).start(self._module, place, _environment())
+        except OSError:  # the waiting process has just ended
+            return self._run()
+
+    def _run(self):
         with self._out.open("wb") as out, self._err.open("wb") as err:
             return subprocess.Popen(
-                [sys.executable, "-m", module, str(place / "job"), str(self._result)],
+                [sys.executable, "-m", self._module, str(self._job), str(self._result)],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
@@ -71,13 +73,16 @@ class Child:
             ExportError: When it was killed by a signal, or failed; with its last step or the end of its log.
         """
         code = self.process.wait()
+        if code and isinstance(self.process, Forked) and not self.process.has_begun:
+            self.process = self._run()  # what would have forked it has failed, and may not say why; this does
+            code = self.process.wait()
         self.seconds = time.perf_counter() - self._start
-        steps = self._out.read_text(errors="replace").split("\n") if self._out.is_file() else []
+        steps = self._out.read_text(errors="replace").split("\n")
         last = next((s.removeprefix(_STEP) for s in reversed(steps) if s.startswith(_STEP)), "starting")
         if code < 0:
             raise ExportError(f"{self.what} was killed by {_signal_name(-code)} while {last}.")
         if code or not self._result.is_file():
-            tail = self._err.read_text(errors="replace").strip()[-2000:] if self._err.is_file() else ""
+            tail = self._err.read_text(errors="replace").strip()[-2000:]
             raise ExportError(f"{self.what} failed while {last} (exit status {code}): {tail}")
         result = pickle.loads(self._result.read_bytes())
         if isinstance(result, FAULTS):

@@ -93,9 +93,14 @@ class Forked:
         self.returncode, self._forker, self._place = None, forker, place
 
     @property
+    def has_begun(self):
+        """Whether it was forked."""
+        return (self._place / "pid").is_file()
+
+    @property
     def pid(self):
         """Its number, for which this waits until it runs."""
-        while not (self._place / "pid").is_file():
+        while not self.has_begun:
             if self._forker.poll() is not None:
                 raise ProcessLookupError(f"{self._place.name}: never started")
             time.sleep(0.01)

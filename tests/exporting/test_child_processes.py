@@ -86,12 +86,28 @@ def test_a_forked_worker_that_is_killed_is_told_by_signal(stuck):
 
 @forks
 def test_a_forked_worker_that_fails_shows_the_end_of_its_log_and_the_next_is_fine(tmp_path):
+    forkers = set()
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         job = ("the loader", "mm_keras.exporting.served.check", {"path": str(tmp_path)}, tmp_path / name)
         with Child(*job) as child, pytest.raises(ExportError, match=r"\(exit status 1\): [\s\S]*saved_model\.pb"):
             child.wait()
-    assert Forker.get({}).process.poll() is None
+        forkers.add(Forker.get(None).process.pid)
+    assert len(forkers) == 1  # the failure ended the worker alone
+
+
+@forks
+def test_where_nothing_can_be_forked_the_worker_is_a_program(tmp_path, monkeypatch):
+    """The waiting process ends before it forks: here it cannot import TensorFlow."""
+    (tmp_path / "broken" / "tensorflow").mkdir(parents=True)
+    (tmp_path / "broken" / "tensorflow" / "__init__.py").write_text("raise ImportError('broken on purpose')")
+    monkeypatch.setattr(Forker, "_waiting", None)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "broken"))
+    with Child("the loader", "mm_keras.exporting.served.check", {"path": str(tmp_path)}, tmp_path) as child:
+        # The worker is told that it is killed by nobody, but why TensorFlow is not there.
+        with pytest.raises(ExportError, match=r"failed while importing TensorFlow [\s\S]*broken on purpose"):
+            child.wait()
+    Forker._waiting.stop()
 
 
 @forks
