@@ -234,7 +234,7 @@ if __name__ == "__main__":
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("files", "memory", "kills"))
-    parser.add_argument("--folder", type=Path, default=Path("/tmp/mm_keras_prepare"))
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "mm_keras_prepare")
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--count", type=int, default=20)
