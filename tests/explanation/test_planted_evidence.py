@@ -64,7 +64,7 @@ def test_maps_point_at_the_evidence_and_random_ones_do_not(quality):
         # 0.8 was reached by each of the three, .801 once; another machine's rounding trains another model, so that 0.8
         # is asked of the three together.
         assert own["mass"]["value"] >= 0.75, name
-        assert random["mass"]["value"] <= 0.2, name
+        assert max(random["mass"]["value"], random["pointing"]["value"]) <= 0.2, name
         assert own["gap"]["low"] > random["gap"]["high"], name
         assert own["sensitivity"]["value"] > random["sensitivity"]["value"] + 0.05, name
     assert quality.completeness["integrated_gradients"]["median"] <= 0.01

@@ -1,5 +1,7 @@
 """What is measured of maps, block after block of rows."""
 
+import itertools
+
 import numpy as np
 
 from mm_keras.errors import DataError
@@ -13,6 +15,8 @@ from mm_keras.explanation.quality.units import Units, values_without
 from mm_keras.preprocessing.raw import raw_batch
 
 RANDOM = "random"
+# One random map of a row points at a short text's evidence or not, and few rows carry any: several tell what chance is.
+RANDOM_MAPS = 16
 # In the order of the table; `True` where more is better.
 MEASURES = {
     "gap": True, "deletion": False, "insertion": True, "sensitivity": True, "pointing": True, "mass": True,
@@ -82,13 +86,16 @@ class Bench:
                 down, up = measures.curves(lambda a, n=name: without(n, a), relevance, there[name])
                 self.curves.setdefault((method, name), []).append((down[has], up[has]))
                 note("sensitivity", measures.sensitivity(relevance, gone[name], drops[name]))
-                for measure, numbers in self._pointed(name, maps[name], masks, tensors, raw).items():
+                more = range(1, RANDOM_MAPS if method == RANDOM else 1)
+                noise = (self._noise(units[name], maps[name].shape) for _ in more)
+                several = itertools.chain([maps[name]], noise)
+                for measure, numbers in self._pointed(name, several, masks, tensors, raw).items():
                     note(measure, numbers)
             if method != RANDOM:
                 for stage, other in self.others.items():
-                    drawn, _ = METHODS[method](other, tensors, column, self.steps)
+                    anew, _ = METHODS[method](other, tensors, column, self.steps)
                     for name, u in units.items():
-                        pair = (u.sums(m[name]) for m in (maps, drawn))
+                        pair = (u.sums(m[name]) for m in (maps, anew))
                         rho = measures.rank_correlation(*pair, there[name])
                         self.found[method, name].setdefault(f"randomised: {stage}", []).append(rho)
 
@@ -123,19 +130,23 @@ class Bench:
             if np.any(tensors[name][row])
         }
 
-    def _pointed(self, name, maps, masks, tensors, raw):
-        """Returns `{"pointing": (rows,), "mass": (rows,)}` of one input, NaN where it carries no evidence."""
+    def _pointed(self, name, several, masks, tensors, raw):
+        """Returns `{"pointing": (rows,), "mass": (rows,)}` of one input, NaN where it carries no evidence.
+
+        The means over `several` maps of the same rows, an iterable.
+        """
         if self.truths is None:
             return {}
-        found = {k: np.full(len(maps), np.nan) for k in ("pointing", "mass")}
-        preprocessor = self.run.preprocessors[name]
-        for row, own in masks:
-            if own == name:
-                fields = {f: raw[f][row] for f in preprocessor.raw_specs}
-                values, panel = make_panel(preprocessor, tensors[name][row], maps[row], fields)
-                truth = truth_mask(masks[row, own], values, panel)
-                found["pointing"][row] = measures.pointing(values, truth)
-                found["mass"][row] = measures.mass(values, truth)
+        preprocessor, carrying = self.run.preprocessors[name], [row for row, own in masks if own == name]
+        fields = {row: {f: raw[f][row] for f in preprocessor.raw_specs} for row in carrying}
+        pointed, found = [], {k: np.full(len(tensors[name]), np.nan) for k in ("pointing", "mass")}
+        for maps in several:
+            panels = [make_panel(preprocessor, tensors[name][row], maps[row], fields[row]) for row in carrying]
+            truths = [truth_mask(masks[row, name], *panel) for row, panel in zip(carrying, panels, strict=True)]
+            scored = [(values, truth) for (values, _), truth in zip(panels, truths, strict=True)]
+            pointed.append([(measures.pointing(*pair), measures.mass(*pair)) for pair in scored])
+        for measure, column in zip(found, np.mean(pointed, axis=0).T, strict=True) if carrying else ():
+            found[measure][carrying] = column
         return found
 
     def result(self, methods, seed):

@@ -31,7 +31,7 @@ class Quality(Result):
     Args:
         task: The task explained; of a classification the predicted class.
         n: Number of rows.
-        scores: `{method: {input: {measure: interval}}}`, with the method `"random"`, a map of normal noise.
+        scores: `{method: {input: {measure: interval}}}`, with the method `"random"`, maps of normal noise.
 
             - `gap`: insertion less deletion; `insertion`, `deletion`: areas under the output as an input's parts are
               put back, and taken away, the most relevant first; 0 is the output without the input's parts, 1 with them,
