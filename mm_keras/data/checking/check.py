@@ -11,6 +11,7 @@ from mm_keras.data.checking.leaks import check_columns, check_names, check_words
 from mm_keras.data.checking.nearly import check_near_pictures, check_near_texts, describe_files
 from mm_keras.data.checking.noise import check_labels
 from mm_keras.data.checking.scores import Answers
+from mm_keras.data.checking.turned import check_turned
 from mm_keras.data.manifest import Data, load
 from mm_keras.data.quarantine import first_faults
 from mm_keras.recipe import load_recipe
@@ -34,6 +35,7 @@ def check_data(source, recipe, *, seed=0, **options):
     - `classes` (warning): absent, rare and unbalanced ones.
     - `availability` (warning; of vectors a note): inputs and columns that are never there or always the same, and
       inputs that one split has and another lacks.
+    - `rotation` (warning): pictures that only a viewer turns upright, by their EXIF orientation.
     - `placeholders`, `bad_rows` (note): one file in many rows; rows that cannot be used.
 
     Files of one size are read, and pictures are decoded by Pillow: 2 s of one core for 1,870 small pictures with texts.
@@ -65,6 +67,7 @@ def check_data(source, recipe, *, seed=0, **options):
     found += check_near_pictures(rows, recipe, digests, pictures, seed)
     columns, answers = single_columns(rows, recipe, data.vectors), _answers(rows, contents, seed, MOST_SCORED)
     found += check_near_texts(rows, recipe, columns, seed)
+    found += check_turned(rows, recipe)
     found += check_names(rows, recipe, answers)
     found += check_words(recipe, columns, answers)
     found += check_labels(rows, recipe, columns, pictures, answers, seed)

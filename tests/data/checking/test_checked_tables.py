@@ -136,6 +136,27 @@ def test_a_picture_in_many_rows_is_a_placeholder(tmp_path):
     assert "duplicates" not in found
 
 
+def test_pictures_that_only_a_viewer_turns_are_named(tmp_path):
+    from PIL import Image as Picture
+
+    rng = np.random.default_rng(13)
+    table = table_of(60)
+    table["photo"] = [f"{row}.jpg" for row in range(60)]
+    for row in range(60):
+        exif = Picture.Exif()
+        if row in (4, 7, 50):
+            exif[0x0112] = {4: 1, 7: 6, 50: 3}[row]  # upright, a quarter, a half
+        picture = Picture.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8))
+        picture.save(tmp_path / f"{row}.jpg", exif=exif)
+    recipe = mm.Recipe(inputs={**FACTS.inputs, "photo": mm.Image(size=(8, 8))}, tasks={"label": mm.Classification()})
+    found = {f.check: f for f in mm.inspect(table, recipe, root=tmp_path).findings}
+    assert found["rotation"].ids == ("8", "51")
+    assert found["rotation"].sets == ()
+    assert found["rotation"].splits == ("train", "test")
+    assert "2 pictures of 'photo', of 60, carry an EXIF orientation" in found["rotation"].what
+    assert [path.rsplit("/", 1)[1] for path in found["rotation"].files] == ["7.jpg", "50.jpg"]
+
+
 def test_bad_rows_are_told(tmp_path):
     table = table_of(100)
     table["size"] = table["size"].astype(str)
