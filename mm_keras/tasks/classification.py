@@ -26,6 +26,11 @@ class ClassificationTask:
     def classes(self):
         return self.state["classes"]
 
+    @property
+    def columns(self):
+        """Names of the columns that predictions may have."""
+        return [self.name, *(f"{self.name}_{c}" for c in ("probability", "abstained", *self.classes))]
+
     def adapt(self, cells, classes):
         """Stores the class names and counts the training rows of each; empty cells are unlabelled rows."""
         counts = {c: 0 for c in classes}

@@ -23,6 +23,11 @@ class RegressionTask:
     def __init__(self, name, spec, state=None):
         self.name, self.spec, self.state = name, spec, state or {}
 
+    @property
+    def columns(self):
+        """Names of the columns that predictions may have."""
+        return [self.name, f"{self.name}_low", f"{self.name}_high"]
+
     def adapt(self, cells, classes=None):
         """Learns mean and deviation; NaN cells are unlabelled rows, a constant column keeps a deviation of 1.
 

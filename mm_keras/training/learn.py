@@ -1,6 +1,7 @@
 """What is learned from the training rows before the first step: vocabularies, statistics, class names."""
 
 from mm_keras.data.shards.sharded import ShardedRows
+from mm_keras.errors import DataError
 from mm_keras.preprocessing import build_preprocessor
 from mm_keras.tasks import build_task
 from mm_keras.training.graph_labels import GraphLabels
@@ -35,11 +36,23 @@ def learn(recipe, data):
 
 
 def learn_tasks(recipe, data):
-    """Returns `{task: task}`, adapted to the training rows alone."""
+    """Returns `{task: task}`, adapted to the training rows alone.
+
+    Raises:
+        DataError: When two columns of the predictions would have one name.
+    """
     train = data.train
     tasks = {name: build_task(name, spec) for name, spec in recipe.tasks.items()}
     for name, task in tasks.items():
         task.adapt(train.labels[name], data.classes.get(name))
+    owners = {}
+    for name, column in ((name, column) for name, task in tasks.items() for column in task.columns):
+        if column in owners:
+            raise DataError(
+                f"predictions would have two columns {column!r}, of tasks.{owners[column]} and tasks.{name}: each "
+                "class has one, beside those of probability, abstention and intervals. Rename the class or the task."
+            )
+        owners[column] = name
     return tasks
 
 

@@ -6,7 +6,8 @@ import pytest
 
 import mm_keras.recipe as parts
 from mm_keras.data.manifest import load
-from mm_keras.training.learn import learn, targets_and_weights
+from mm_keras.errors import DataError
+from mm_keras.training.learn import learn, learn_tasks, targets_and_weights
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +70,24 @@ def test_targets_and_weights_by_hand(learned):
     # A row without a label of one task stays, with no say in that task's loss.
     np.testing.assert_array_equal(weights["size"], [1, 1, 0, 1])
     np.testing.assert_array_equal(weights["rating"], [1, 0, 1, 1])
+
+
+@pytest.mark.parametrize(
+    ("classes", "number", "column"),
+    [
+        (("x", "y", "probability"), "size", "kind_probability"),
+        (("x", "y", "up_low"), "kind_up", "kind_up_low"),
+        (("x", "y"), "kind_x", "kind_x"),
+        (("x", "y", "up"), "kind_up_size", None),
+    ],
+)
+def test_two_columns_of_one_name_are_refused(classes, number, column):
+    tasks = {"kind": parts.Classification(classes=classes), number: parts.Regression()}
+    recipe = parts.Recipe(inputs={"word": parts.Text()}, tasks=tasks)
+    table = pd.DataFrame({"word": ["a b", "b c", "c d"], "kind": ["x", "y", "x"], number: [1.0, 2.0, 3.0]})
+    data = load(table.assign(split="train"), recipe)
+    if column is None:
+        assert set(learn_tasks(recipe, data)) == {"kind", number}
+        return
+    with pytest.raises(DataError, match=f"two columns '{column}', of tasks.kind and tasks.kind"):
+        learn_tasks(recipe, data)
