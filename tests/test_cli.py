@@ -121,6 +121,7 @@ def test_evaluate_predict_inspect_and_explain(fitted, digits_folder, tmp_path):
     assert not np.any(json.loads((tmp_path / "own.json").read_text())["inputs"]["word"]["map"])
 
 
+@pytest.mark.slow
 def test_galleries_are_of_ids_or_of_a_choice(fitted, tmp_path):
     folder, page, table, runner = str(fitted[1]), tmp_path / "g.html", tmp_path / "g.csv", CliRunner()
     result = runner.invoke(app, ["explain", folder, "--row", "d0003,d0004", "--out", str(page)])
@@ -131,6 +132,7 @@ def test_galleries_are_of_ids_or_of_a_choice(fitted, tmp_path):
     assert len(table.read_text().splitlines()) == 4
 
 
+@pytest.mark.slow
 def test_importance_and_explain_quality(fitted, tmp_path):
     runner, folder = CliRunner(), str(fitted[1])
     result = runner.invoke(app, ["importance", folder, "--out", str(tmp_path / "importance.json")])
@@ -148,6 +150,7 @@ def test_importance_and_explain_quality(fitted, tmp_path):
     assert set(pd.read_csv(out)["method"]) == {"integrated_gradients", "random"}
 
 
+@pytest.mark.slow
 def test_preview_and_extract(fitted, recipe_file, digits_folder, tmp_path):
     manifest, runner = digits_folder / "manifest.csv", CliRunner()
     page = tmp_path / "new" / "preview.html"

@@ -303,7 +303,10 @@ def test_a_blank_input_answers_whatever_its_encoder_holds(case):
 
 @pytest.mark.parametrize(
     ("policy", "step"),
-    [("mixed_float16", 2**-10), pytest.param("mixed_bfloat16", 2**-7, marks=pytest.mark.long)],
+    [
+        pytest.param("mixed_float16", 2**-10, marks=pytest.mark.slow),
+        pytest.param("mixed_bfloat16", 2**-7, marks=pytest.mark.long),
+    ],
 )
 def test_mixed_precision_in_float32_out(case, policy, step):
     model, _, fusion, encoders = case

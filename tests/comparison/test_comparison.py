@@ -97,6 +97,7 @@ def useless(distractor, tmp_path_factory):
     return mm.compare(recipe.without("shape"), manifest, out, folds=0, exports=False, jobs=1, verbose=False)
 
 
+@pytest.mark.slow
 def test_noise_is_not_worth_it(useless):
     found = useless
     assert found.verdict in ("not worth it", "worse")

@@ -200,6 +200,7 @@ def test_answers_of_a_row_do_not_depend_on_the_others(five_input_run, five_rows)
     assert min(changed.values()) > 1e-5, changed
 
 
+@pytest.mark.slow
 def test_the_same_run_as_baseline_has_nothing_over_itself(five_input_run, five_rows):
     found = mm.robustness(five_input_run, five_rows, baseline=five_input_run, task="rating", verbose=False)
     assert found.baseline == str(five_input_run.folder)

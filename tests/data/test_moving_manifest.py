@@ -159,6 +159,7 @@ def data(folder):
     return load(pd.DataFrame(rows), recipe(), root=folder, max_bad=0.0)
 
 
+@pytest.mark.slow
 def test_training_batches_are_what_single_examples_give(data):
     from mm_keras.preprocessing.raw import preprocess, raw_batch
 

@@ -67,6 +67,7 @@ def citations(tmp_path_factory):
     return mm.fit(recipe, mm.load(manifest, recipe), folder / "run", verbose=False), manifest
 
 
+@pytest.mark.slow
 def test_nodes_are_classified_by_their_texts_and_neighbours(citations):
     run, manifest = citations
     table = pd.read_csv(manifest).merge(pd.read_csv(manifest.parent / "papers.csv"), left_on="paper", right_on="entity")

@@ -30,6 +30,7 @@ def mean(distractor, tmp_path_factory):
     return mm.ensemble(*distractor, out, members=3, kind="mean", verbose=False)
 
 
+@pytest.mark.slow
 def test_every_kind_is_told(mean):
     lines = mean.lines
     assert list(lines.index) == ["member", "soup", "mean", "stacking"]

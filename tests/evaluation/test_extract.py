@@ -98,6 +98,7 @@ def test_what_is_written_trains_another_recipe(digits_run, tmp_path):
     assert after["digit"]["accuracy"]["value"] >= before["digit"]["accuracy"]["value"] - 0.1
 
 
+@pytest.mark.slow
 def test_a_fusion_of_decisions_gives_its_logits(digits_folder, tmp_path):
     recipe = card_recipe()
     inputs = {

@@ -115,6 +115,7 @@ def test_bad_values_are_named(five_input_run, example):
         mm.explain(five_input_run, example, steps=0)
 
 
+@pytest.mark.slow
 def test_a_folder_and_paths_do_as_well(five_input_run, example, tmp_path, explanation):
     (tmp_path / "sound.wav").write_bytes(example["voice"])
     again = explain(five_input_run.folder, {**example, "voice": str(tmp_path / "sound.wav")})

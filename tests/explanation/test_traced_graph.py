@@ -12,8 +12,11 @@ from mm_keras.explanation.graph import trace, walk
 
 # Fusions of every level, each text encoder; the first is a run of all five modalities, the others leave two out for
 # speed.
-CASES = [("gated", "transformer"), ("concat", "gru"), ("self_attention", "transformer"), ("decision_mean", "gru")]
-CASES += [("decision_weighted", "gru"), ("token_transformer", "transformer"), ("mmtm", "transformer")]
+CASES = [("gated", "transformer"), ("concat", "gru"), ("mmtm", "transformer")]
+MORE = [("self_attention", "transformer"), ("token_transformer", "transformer"), ("decision_mean", "gru")]
+CASES += [
+    pytest.param(case, marks=pytest.mark.slow, id="-".join(case)) for case in (*MORE, ("decision_weighted", "gru"))
+]
 
 
 @pytest.fixture(scope="module", params=CASES, ids="-".join)

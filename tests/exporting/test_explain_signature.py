@@ -22,6 +22,7 @@ def raw(five_input_run):
     return raw_batch(five_input_run.preprocessors, examples)
 
 
+@pytest.mark.slow
 def test_the_graph_gives_what_the_methods_give(five_input_run, raw):
     tensors, _ = encode_raw(five_input_run, raw)
     engine = run_engine(five_input_run, five_input_run.model)

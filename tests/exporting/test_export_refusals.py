@@ -61,6 +61,7 @@ def test_a_good_one_passes_and_the_next_gets_the_next_number(run, tmp_path, caps
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.slow
 def test_a_changed_weight_in_the_saved_model(run, tmp_path, monkeypatch):
     monkeypatch.setattr(exporting, "save_saved_model", with_changed_weight(exporting.save_saved_model))
     text = refused(run, tmp_path, litert=())

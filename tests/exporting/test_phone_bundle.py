@@ -111,6 +111,7 @@ def test_the_phone_answers_as_the_server_does(phone_run, bundle, tmp_path):
         assert np.abs(moved).max() > 1e-4, name
 
 
+@pytest.mark.slow
 def test_the_schema_tells_an_app_what_to_pass(bundle):
     schema = json.loads((bundle.path / "schema.json").read_text())
     device = schema["device"]
@@ -130,6 +131,7 @@ def test_the_schema_tells_an_app_what_to_pass(bundle):
     assert integers["inputs"]["title"]["dtype"] == "int32"
 
 
+@pytest.mark.slow
 def test_the_examples_name_the_inputs_and_never_count_them(bundle):
     schema = json.loads((bundle.path / "schema.json").read_text())
     for file in ("Example.kt", "Example.swift"):
@@ -143,6 +145,7 @@ def test_the_examples_name_the_inputs_and_never_count_them(bundle):
         assert text.count("(") == text.count(")")
 
 
+@pytest.mark.slow
 def test_a_file_is_joined_without_a_second_copy_of_the_weights(bundle):
     for kind in ("float32", "int8_io"):
         blob = (bundle.path / "litert" / f"{kind}.tflite").read_bytes()
@@ -162,7 +165,8 @@ def test_two_conversions_give_the_same_bytes(phone_run, bundle, tmp_path):
         assert (again.path / "litert" / name).read_bytes() == (bundle.path / "litert" / name).read_bytes()
 
 
-@pytest.mark.parametrize("channels", [1, 3, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("channels", [1, 3, 4])
 def test_what_a_device_gives_makes_the_tensors_of_the_server(channels, tmp_path, moving_run):
     """Of every layout, in TensorFlow; the files are compared by the export itself."""
     recipe = five_input_recipe()

@@ -145,6 +145,7 @@ def test_sample_requests_hold_a_row_as_rest_takes_it(tmp_path):
     assert row["series"] == [[1.0, 2.0]]
 
 
+@pytest.mark.slow
 def test_kept_rows_come_back_as_they_were(two, moving_run, tmp_path):
     run, bundle = two
     kept = load_kept(bundle.path)

@@ -22,6 +22,7 @@ def copy(five_input_bundle, tmp_path):
     return tmp_path / "pets" / "3"
 
 
+@pytest.mark.slow
 def test_a_copy_is_proven_again(copy):
     found = verify(copy.parent)
     assert found["passed"].all()

@@ -82,6 +82,7 @@ def test_a_gif_its_frames_and_an_array_are_one_video(count, tmp_path):
     np.testing.assert_array_equal(p.draw(got[0]), frames[chosen])
 
 
+@pytest.mark.slow
 def test_frames_are_scaled_as_pictures_are():
     frames = RNG.integers(1, 256, (4, 13, 9, 3), dtype=np.uint8)
     for resize, channels in (("stretch", 3), ("pad", 3), ("stretch", 1)):

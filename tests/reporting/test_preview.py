@@ -45,6 +45,7 @@ def drawn(sample, view, name):
     return panel.shown or np.asarray(panel.drawn).tolist()
 
 
+@pytest.mark.slow
 def test_the_original_is_what_is_served(shown):
     recipe, data, made = shown
     preprocessors, _ = learn(recipe, data)

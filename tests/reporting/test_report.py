@@ -22,6 +22,7 @@ def made(digits_run, tmp_path_factory):
     return mm.report(digits_run, out=tmp_path_factory.mktemp("report"), examples=1, noise=False, verbose=False)
 
 
+@pytest.mark.slow
 def test_the_page_has_every_part_and_loads_nothing(made):
     page = made.page.read_text(encoding="utf-8")
     wanted = ("Scores", "Data", "Training", "Mistakes", "Inputs missing", "Calibration", "Examples", "Exports")
@@ -36,6 +37,7 @@ def test_the_page_has_every_part_and_loads_nothing(made):
     assert page.count("<article") >= 3  # best, worst, uncertain
 
 
+@pytest.mark.slow
 def test_it_tells_the_scores_of_evaluate(made, digits_run, tmp_path):
     found = mm.evaluate(digits_run, out=tmp_path)
     accuracy = found.metrics["digit"]["accuracy"]
@@ -48,6 +50,7 @@ def test_it_tells_the_scores_of_evaluate(made, digits_run, tmp_path):
         assert f"<tr><th>{name}</th><td>{count}</td>" in page
 
 
+@pytest.mark.slow
 def test_the_card_tells_what_was_proven(made):
     card = made.card.read_text(encoding="utf-8")
     assert "## What it takes" in card

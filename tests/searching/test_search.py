@@ -35,6 +35,7 @@ def found(planted, tmp_path_factory):
     return mm.search(*planted, out, SPACE, trials=3, verbose=False), out
 
 
+@pytest.mark.slow
 def test_the_first_trial_is_the_recipe_and_the_best_is_a_whole_recipe(found, planted):
     search, out = found
     recipe, _ = planted
@@ -54,6 +55,7 @@ def test_the_first_trial_is_the_recipe_and_the_best_is_a_whole_recipe(found, pla
     assert search.n == 40  # a fifth of the rows validates, and no row of the test split is counted
 
 
+@pytest.mark.slow
 def test_results_are_files_and_sentences(found):
     search, out = found
     content = json.loads((out / "search.json").read_text())
@@ -74,6 +76,7 @@ def test_results_are_files_and_sentences(found):
         search.save(out / "search.txt")
 
 
+@pytest.mark.slow
 def test_what_is_kept_is_not_trained_again(found, planted, tmp_path):
     search, out = found
     recipe, manifest = planted
@@ -90,6 +93,7 @@ def test_what_is_kept_is_not_trained_again(found, planted, tmp_path):
     assert {p: p.stat().st_mtime_ns for p in (out / "trials").rglob("events*")} == logs
 
 
+@pytest.mark.slow
 def test_another_search_needs_another_folder(found, planted):
     recipe, manifest = planted
     with pytest.raises(mm.DataError, match=r"holds another search; these differ: \['space'\]"):

@@ -84,7 +84,8 @@ def quarantined(folder):
     return table[["row", "id", "column", "reason"]].to_numpy().tolist()
 
 
-@pytest.mark.parametrize("cache_gb", [0.0, pytest.param(1.0, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("cache_gb", [0.0, 1.0])
 def test_files_that_go_bad_between_loading_and_training(digits, tmp_path, cache_gb, capsys):
     folder, data = digits
     (folder / "scan/d0003.png").unlink()

@@ -31,6 +31,7 @@ def trainer_of(recipe, data):
     return Trainer(recipe, *learn(recipe, data))
 
 
+@pytest.mark.slow
 def test_the_seed_decides_every_weight(card_data, tmp_path):
     one, again, other = (
         fit(card_recipe(epochs=2, seed=seed), card_data, tmp_path / name, verbose=False).model.get_weights()

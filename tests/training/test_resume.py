@@ -104,6 +104,7 @@ def stopped(card_data, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_training_stopped_three_times_ends_with_the_same_bits(stopped, card_data, tmp_path, monkeypatch):
     """By Ctrl-C in the first epoch, by a fault in the last step of all, and by one after it."""
     whole = fit(RECIPE, card_data, tmp_path / "whole", verbose=False)

@@ -82,6 +82,7 @@ def test_it_pays(run):
     assert loss(outputs["label"]) < loss(pool) - 0.05
 
 
+@pytest.mark.slow
 def test_without_validation_rows_the_pool_stays_and_says_so(planted, tmp_path, capsys):
     table, recipe = planted
     table = table.assign(split=table["split"].replace("validation", "train"))

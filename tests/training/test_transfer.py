@@ -143,6 +143,7 @@ def test_only_the_last_blocks_move(elsewhere):
     assert all(m for block in moved[-2:] for m in block)
 
 
+@pytest.mark.slow
 def test_the_rate_of_the_backbone_is_smaller_by_its_factor(elsewhere):
     moves = {}
     for rate in (1.0, 0.25):
@@ -250,6 +251,7 @@ def other_data(digits_folder, folder, recipe):
     return load(folder / "other.csv", recipe)
 
 
+@pytest.mark.slow
 def test_every_modality_takes_its_encoder_from_another_run(first_run, digits_folder, tmp_path):
     recipe = four_recipe("gated", weights=str(first_run.folder), train="none")
     data = other_data(digits_folder, tmp_path, recipe)
@@ -264,6 +266,7 @@ def test_every_modality_takes_its_encoder_from_another_run(first_run, digits_fol
     assert [line.split(":")[0] for line in trainer.starts] == list(recipe.inputs)
 
 
+@pytest.mark.slow
 def test_the_new_run_needs_nothing_of_the_first(first_run, digits_folder, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(first_run.folder, copy)
