@@ -16,10 +16,10 @@ from mm_keras.exporting.litert.conversion import Conversion, check_kinds, start_
 from mm_keras.exporting.litert.device import draw_device_rows
 from mm_keras.exporting.onnx.proof import OnnxProof, check_onnx_extra
 from mm_keras.exporting.papers import write_papers
-from mm_keras.exporting.parity import input_subsets, reference_outputs
+from mm_keras.exporting.parity import Reference, input_subsets
 from mm_keras.exporting.proof import Evidence, SavedModelProof, device_checks, litert_checks, precision_checks
 from mm_keras.exporting.sample import calibration_tensors, draw_sample
-from mm_keras.exporting.served.saved_model import float32_model, save_saved_model
+from mm_keras.exporting.served.saved_model import float32_model, joined_model, save_saved_model
 from mm_keras.exporting.served.settings import BATCH_SIZES, write_serving
 from mm_keras.exporting.served.warmup import write_warmup
 from mm_keras.training.backend import require_tensorflow
@@ -142,12 +142,13 @@ def _write_and_prove(run, model, folder, name, kinds, onnx, evidence, max_drop, 
             litert.mkdir()
             conversion = children.enter_context(Conversion(run, model, kinds, litert, evidence))
         onnx_proof = children.enter_context(OnnxProof(run, model, folder, evidence)) if onnx else None
-        reference = reference_outputs(model, evidence.sample.tensors, evidence.subsets, evidence.rows)
+        keras_model = Reference(joined_model(run, model))
+        reference = keras_model(evidence.sample.tensors, evidence.subsets, evidence.rows)
         if kinds:
             for kind, seconds in conversion.wait().items():
                 say(f"LiteRT: converted {kind} in {seconds:.1f} s")
             runtime = children.enter_context(start_runtime(litert, kinds, evidence))
-        checks, measured = proof.finish(model, reference)
+        checks, measured = proof.finish(keras_model, reference)
         details |= measured
         say(f"SavedModel: {len(checks)} comparisons through the C++ loader in {proof.child.seconds:.1f} s")
         if model is not run.model:
@@ -155,7 +156,7 @@ def _write_and_prove(run, model, folder, name, kinds, onnx, evidence, max_drop, 
         if kinds:
             details["litert"] = runtime.wait()
             found = litert_checks(run, details["litert"], evidence, reference, max_drop)
-            found += device_checks(folder, details["litert"], evidence, model)
+            found += device_checks(folder, details["litert"], evidence, keras_model)
             say(f"LiteRT: {len(found)} comparisons without TensorFlow in {runtime.seconds:.1f} s")
             checks += found
         if onnx:

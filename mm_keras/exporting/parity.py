@@ -39,26 +39,27 @@ def blank_other_fields(raw, preprocessors, subset):
     return raw
 
 
-def reference_outputs(model, tensors, subsets, rows):
-    """Runs the Keras model; returns `[{output: array}]`: the first subset on all rows, the others on `rows` rows."""
-    return traced_outputs(traced(model), tensors, subsets, rows)
+class Reference:
+    """What the Keras model itself answers: one graph for all proofs, since tracing takes longer than their rows.
 
+    Args:
+        model: A Keras model, whose output `embedding`, if it has one, is left out unless asked for.
+    """
 
-def traced(model):
-    """Returns `model` as a function of `{input: tensor}`, compiled once for any number of rows."""
-    specs = {x.name: tf.TensorSpec(x.shape, x.dtype, name=x.name) for x in model.inputs}
-    return tf.function(lambda x: model(x, training=False), input_signature=[specs], autograph=False)
+    def __init__(self, model):
+        specs = {x.name: tf.TensorSpec(x.shape, x.dtype, name=x.name) for x in model.inputs}
+        self._call = tf.function(lambda x: model(x, training=False), input_signature=[specs], autograph=False)
 
-
-def traced_outputs(call, tensors, subsets, rows):
-    """As `reference_outputs`, of a model that `traced` gave."""
-    results = []
-    for i, subset in enumerate(subsets):
-        given = blank_others({n: t if i == 0 else t[:rows] for n, t in tensors.items()}, subset)
-        # On the CPU: a GPU's own rounding would be taken for a fault of the export.
-        with tf.device("/CPU:0"):
-            results.append({k: v.numpy() for k, v in call(given).items()})
-    return results
+    def __call__(self, tensors, subsets, rows, embedding=False):
+        """Returns `[{output: array}]`: the first subset on all rows, the others on `rows` rows."""
+        results = []
+        for i, subset in enumerate(subsets):
+            given = blank_others({n: t if i == 0 else t[:rows] for n, t in tensors.items()}, subset)
+            # On the CPU: a GPU's own rounding would be taken for a fault of the export.
+            with tf.device("/CPU:0"):
+                outputs = self._call(given)
+            results.append({k: v.numpy() for k, v in outputs.items() if embedding or k != "embedding"})
+        return results
 
 
 def relative_difference(value, reference):

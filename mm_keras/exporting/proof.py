@@ -13,19 +13,16 @@ from mm_keras.exporting.litert.device import DeviceRows
 from mm_keras.exporting.parity import (
     LITERT_TOLERANCES,
     SAVED_MODEL_TOLERANCE,
+    Reference,
     blank_other_fields,
     blank_others,
     compare_labels,
     compare_outputs,
     compare_used,
-    reference_outputs,
-    traced,
-    traced_outputs,
 )
 from mm_keras.exporting.quality import quality_checks
 from mm_keras.exporting.sample import Sample, encode_raw
 from mm_keras.exporting.served.explained import reference_maps
-from mm_keras.exporting.served.saved_model import joined_model
 from mm_keras.exporting.served.warmup import BATCHES
 
 PRECISION_TOLERANCE = 0.2
@@ -104,31 +101,32 @@ class SavedModelProof:
     def __exit__(self, *error):
         self.child.__exit__(*error)
 
-    def raw_reference(self, model):
-        """Returns `[{output: array}]` of the Keras model for each subset, on raw rows in the batches the loader gets.
+    def raw_reference(self, keras_model):
+        """Returns `[{output: array}]` of a `Reference` for each subset, on raw rows in the batches the loader gets.
 
         The spectrum of a batch of another size is rounded otherwise, which its logarithm makes visible. With the
         outputs come `embedding`, and under `None` the model tensors of these rows. A few rows are kept in the bundle.
         """
-        results, call = [], traced(joined_model(self.run, model))
+        results = []
         for size, subsets in ((self.raw_rows[0], self.subsets[:1]), (self.raw_rows[-1], self.subsets[1:])):
             tensors, _ = encode_raw(self.run, {f: v[:size] for f, v in self.raw.items()})
-            results += [{**r, None: tensors} for r in traced_outputs(call, tensors, subsets, size)]
+            answers = keras_model(tensors, subsets, size, embedding=True)
+            results += [{**answer, None: tensors} for answer in answers]
         few = {f: v[:KEPT_ROWS] for f, v in self.raw.items()}
         tensors, _ = encode_raw(self.run, few)
-        kept = traced_outputs(call, tensors, self.subsets, KEPT_ROWS)
+        kept = keras_model(tensors, self.subsets, KEPT_ROWS, embedding=True)
         explained = {s: self._maps(blank_others(tensors, s)) for s, _ in self.explained}
         save_kept(self.path, few, tensors, self.run.preprocessors, self.subsets, kept, explained)
         return results
 
-    def finish(self, model, reference):
+    def finish(self, keras_model, reference):
         """Waits; returns `(checks, {"ops": names, "milliseconds": {batch size: of one call}})`.
 
         Args:
-            model: The float32 Keras model.
+            keras_model: The `Reference` of the float32 Keras model, with its embedding.
             reference: `[{output: array}]` of it for each subset of model tensors.
         """
-        raw_reference, answer = self.raw_reference(model), self.child.wait()
+        raw_reference, answer = self.raw_reference(keras_model), self.child.wait()
         results, checks = iter(answer["results"]), []
         for subset, wanted in zip(self.subsets, reference, strict=True):
             outputs, wanted = next(results), {k: v[: self.rows] for k, v in wanted.items()}
@@ -188,7 +186,7 @@ def litert_checks(run, answers, evidence, reference, max_drop):
     return checks
 
 
-def device_checks(folder, answers, evidence, model):
+def device_checks(folder, answers, evidence, keras_model):
     """Returns the checks of the signature `device`: its numbers are those of the model on the same pixels and samples.
 
     Dynamic and int8, which are coarse, are compared with themselves instead, given the model tensors.
@@ -199,10 +197,10 @@ def device_checks(folder, answers, evidence, model):
         folder: The version folder.
         answers: What the child of `litert.start_runtime` returned.
         evidence: The `Evidence`.
-        model: The float32 Keras model.
+        keras_model: The `Reference` of the float32 Keras model.
     """
     rows, checks = evidence.device, []
-    reference = reference_outputs(model, rows.tensors[0], evidence.subsets, rows.count)
+    reference = keras_model(rows.tensors[0], evidence.subsets, rows.count)
     save_device_rows(folder, rows.values[0], rows.tensors[0], evidence.subsets, reference)
     for kind, answer in answers.items():
         own, tolerance = answer["of_tensors"] or reference, LITERT_TOLERANCES.get(kind, DEVICE_TOLERANCE)
@@ -216,6 +214,6 @@ def precision_checks(run, evidence, reference):
 
     The limit catches wrong weights; 16-bit rounding itself stays well below it.
     """
-    mixed = reference_outputs(run.model, evidence.sample.tensors, evidence.subsets[:1], evidence.rows)[0]
+    mixed = Reference(run.model)(evidence.sample.tensors, evidence.subsets[:1], evidence.rows)[0]
     artefact = f"float32 of {run.recipe.training.precision}"
     return compare_outputs(artefact, "keras", evidence.subsets[0], mixed, reference[0], PRECISION_TOLERANCE)

@@ -80,8 +80,14 @@ def test_an_unrolled_network_equals_the_rolled_one_at_any_length(name, kind, tmp
 TRAINED = ("bottleneck", "self_attention")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("fusion", sorted(FUSIONS))
+# One of each make; the others, of the same layers, are exported by `make test-long` and by benchmarks/exports.py.
+MADE = {"concat", "tensor", "experts", "graph_attention", "mmtm", "central", "self_attention", "perceiver"}
+MADE |= {"decision_evidence", "decision_stacking"}
+
+
+@pytest.mark.parametrize(
+    "fusion", [pytest.param(f, marks=pytest.mark.slow if f in MADE else pytest.mark.long) for f in sorted(FUSIONS)]
+)
 def test_every_fusion_is_exported(fusion, tmp_path):
     """Of tokens of pictures and words and of a vector; to a fusion, sounds and sequences are no others."""
     check_export(five_input_recipe(fusion).without("voice", "features"), tmp_path, litert=("float32",))
@@ -93,8 +99,10 @@ def test_every_fusion_is_exported_as_int8(fusion, tmp_path):
     check_export(five_input_recipe(fusion).without("voice", "features"), tmp_path, litert=("int8",))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("fusion", TRAINED)
+@pytest.mark.parametrize(
+    "fusion",
+    [pytest.param("bottleneck", marks=pytest.mark.long), pytest.param("self_attention", marks=pytest.mark.slow)],
+)
 def test_int8_of_a_trained_fusion_loses_less_than_a_point(fusion, tmp_path):
     manifest = make_distractor(tmp_path, rows=3000)
     recipe = mm.load_recipe(tmp_path / "recipe.yaml")
