@@ -53,8 +53,13 @@ def test_a_fusion_that_adds_does_not(fusion, xor, tmp_path):
     assert trained_accuracy(xor, tmp_path / "run", fusion) < 0.6
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("fusion", ["gated", "tensor", "product", "decision_stacking"])
+@pytest.mark.parametrize(
+    "fusion",
+    [
+        pytest.param("gated", marks=pytest.mark.slow),
+        *(pytest.param(f, marks=pytest.mark.long) for f in ("tensor", "product", "decision_stacking")),
+    ],
+)
 def test_an_input_of_pure_noise_costs_less_than_a_point(fusion, distractor, tmp_path):
     whole = trained_accuracy(distractor, tmp_path / "whole", fusion)
     clean = trained_accuracy(distractor, tmp_path / "clean", fusion, "noise")
