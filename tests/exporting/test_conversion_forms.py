@@ -83,11 +83,10 @@ TRAINED = ("bottleneck", "self_attention")
 # One of each make; the others, of the same layers, are exported by `make test-long` and by benchmarks/exports.py.
 MADE = {"concat", "tensor", "experts", "graph_attention", "mmtm", "central", "self_attention", "perceiver"}
 MADE |= {"decision_evidence", "decision_stacking"}
+SLOW, LONG = pytest.mark.slow, pytest.mark.long
 
 
-@pytest.mark.parametrize(
-    "fusion", [pytest.param(f, marks=pytest.mark.slow if f in MADE else pytest.mark.long) for f in sorted(FUSIONS)]
-)
+@pytest.mark.parametrize("fusion", [pytest.param(f, marks=SLOW if f in MADE else LONG) for f in sorted(FUSIONS)])
 def test_every_fusion_is_exported(fusion, tmp_path):
     """Of tokens of pictures and words and of a vector; to a fusion, sounds and sequences are no others."""
     check_export(five_input_recipe(fusion).without("voice", "features"), tmp_path, litert=("float32",))
@@ -99,10 +98,7 @@ def test_every_fusion_is_exported_as_int8(fusion, tmp_path):
     check_export(five_input_recipe(fusion).without("voice", "features"), tmp_path, litert=("int8",))
 
 
-@pytest.mark.parametrize(
-    "fusion",
-    [pytest.param("bottleneck", marks=pytest.mark.long), pytest.param("self_attention", marks=pytest.mark.slow)],
-)
+@pytest.mark.parametrize("fusion", [pytest.param("bottleneck", marks=LONG), pytest.param("self_attention", marks=SLOW)])
 def test_int8_of_a_trained_fusion_loses_less_than_a_point(fusion, tmp_path):
     manifest = make_distractor(tmp_path, rows=3000)
     recipe = mm.load_recipe(tmp_path / "recipe.yaml")
@@ -146,15 +142,17 @@ def test_the_schema_says_what_bytes_are(tmp_path):
     assert tensors["title"][0].tolist() == [0xC3 + 1, 0xA9 + 1] + [0] * 18
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("encoders", ENCODERS, ids=range(4))
+@pytest.mark.parametrize(
+    "encoders", [pytest.param(e, id=str(i), marks=(LONG if i < 2 else SLOW)) for i, e in enumerate(ENCODERS)]
+)
 def test_encoders_are_exported(encoders, tmp_path):
     recipe = five_input_recipe("concat", **{n: None if e == "bytes" else e for n, e in encoders.items()})
     check_export(with_bytes(recipe) if encoders["title"] == "bytes" else recipe, tmp_path)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    "precision", [pytest.param("mixed_float16", marks=SLOW), pytest.param("mixed_bfloat16", marks=LONG)]
+)
 def test_a_model_in_mixed_precision_is_served_in_float32(precision, tmp_path):
     before = keras.config.dtype_policy()
     recipe = five_input_recipe("gated")

@@ -41,7 +41,7 @@ def test_the_seed_decides_every_weight(card_data, tmp_path):
     assert not all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_seed_decides_every_weight_of_all_four_inputs(digits_folder, digits_data, digits_run, tmp_path):
     again = fit(digits_run.recipe, digits_data, tmp_path / "again", verbose=False)
     for a, b in zip(digits_run.model.get_weights(), again.model.get_weights(), strict=True):

@@ -190,14 +190,20 @@ def test_which_batches_each_call_trains_on(start, apart, calls):
     assert list(_calls(start, 4, apart)) == calls
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
-        {"balance": "ogm_ge", "task_balance": "uncertainty", "precision": "mixed_float16"},
-        {"balance": "gradient_blending", "task_balance": "gradnorm", "modality_dropout_schedule": "fall"},
+        pytest.param(
+            {"balance": "ogm_ge", "task_balance": "uncertainty", "precision": "mixed_float16"},
+            marks=pytest.mark.slow,
+            id="ogm_ge",
+        ),
+        pytest.param(
+            {"balance": "gradient_blending", "task_balance": "gradnorm", "modality_dropout_schedule": "fall"},
+            marks=pytest.mark.long,
+            id="gradient_blending",
+        ),
     ],
-    ids=lambda o: o["balance"],
 )
 def test_what_balances_learn_comes_back_too(digits_folder, options, tmp_path):
     recipe = load_recipe(digits_folder / "recipe.yaml").without("scan", "tone")
