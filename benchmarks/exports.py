@@ -163,8 +163,8 @@ def lines_of(entry, bundle, kinds):
         yield {
             "entry": entry, "artefact": kind, "result": "equal", "worst": f"{apart['worst'].max():.1e}",
             "tolerance": apart["tolerance"].max(), "accuracy": accuracy.iloc[0] if len(accuracy) else "",
-            "bytes": sum(f.stat().st_size for f in files), "ms": timed.get(f"LiteRT {kind}"),
-            "reason": "",
+            "bytes": sum(f.stat().st_size for f in files), "reason": "",
+            "ms": round(timed[f"LiteRT {kind}"], 3) if kind != "SavedModel" else None,
         }  # fmt: skip
 
 
