@@ -144,7 +144,9 @@ def refused_kinds(error, kinds):
         ]
         return reasons.groupby("kind")["text"].agg("; ".join).to_dict()
     text = " ".join(str(error).split())
-    named = [k for k in kinds if f"{k} model" in text or f"to {k} " in text or text.startswith(k)]
+    named = [
+        k for k in kinds if any(w in text for w in (f"{k} model", f"to {k} ", f"running {k} ")) or text.startswith(k)
+    ]
     return dict.fromkeys(named[-1:] or ["SavedModel"], text[:300])
 
 

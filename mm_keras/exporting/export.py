@@ -27,6 +27,8 @@ from mm_keras.training.run import load_run
 
 # Rows with all inputs, where int8's accuracy is measured; rows of every other subset; rows that calibrate int8.
 ROWS, SUBSET_ROWS, CALIBRATION_ROWS = 400, 64, 256
+# Layouts of inputs whose tensors hold steps.
+SEQUENCES = ("text", "audio", "series", "video", "views")
 
 
 def export(
@@ -93,7 +95,10 @@ def export(
             sample,
             subsets,
             rows=max(8, min(SUBSET_ROWS, 2048 // len(subsets))),
-            calibration=calibration_tensors({n: t[:CALIBRATION_ROWS] for n, t in tuning.tensors.items()}),
+            calibration=calibration_tensors(
+                {n: t[:CALIBRATION_ROWS] for n, t in tuning.tensors.items()},
+                [n for n, p in run.preprocessors.items() if p.spec.layout in SEQUENCES],
+            ),
             scratch=Path(scratch),
             device=draw_device_rows(run, sample.raw, subsets) if kinds else None,
         )

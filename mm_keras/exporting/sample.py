@@ -75,15 +75,20 @@ def _join(parts):
     return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]} if parts else {}
 
 
-def calibration_tensors(tensors, seed=0):
-    """Returns model tensors for int8 calibration: the rows as they are, and one of each four again with inputs blanked.
+def calibration_tensors(tensors, sequences=(), seed=0):
+    """Returns model tensors for int8 calibration: the rows as they are, some again with blanks, some at full length.
 
-    Without the blanked rows the learned embeddings of missing inputs would lie outside the calibrated ranges, and the
-    length of an empty sequence would be divided by. So each input is once at least blank alone, and once given alone,
-    however few rows there are.
+    One of each four comes again with inputs blanked. Without them the learned embeddings of missing inputs would lie
+    outside the calibrated ranges, and the length of an empty sequence would be divided by. So each input is once at
+    least blank alone, and once given alone, however few rows there are.
+
+    One of each eight comes again with its sequences repeated up to their full length. A loop over steps that is written
+    out has ranges of its own at each step: where no row is as long, they would be those of zeros, which cut off
+    whatever a longer sequence brings, and which XNNPACK does not run.
 
     Args:
         tensors: `{input: array (rows, ...)}`.
+        sequences: Inputs whose axis 1 holds steps, zero from where the sequence ends.
         seed: Of the choice of blanked inputs; one input at least is kept.
     """
     names, rng = sorted(tensors), np.random.default_rng(seed)
@@ -97,6 +102,14 @@ def calibration_tensors(tensors, seed=0):
     again = 4 * np.arange(count) % rows
     found = {}
     for name, kept in zip(names, given.T, strict=True):
-        found[name] = np.concatenate([tensors[name], tensors[name][again]])
-        found[name][rows:][~kept] = 0
+        values = tensors[name]
+        whole = np.stack([_at_full_length(v) if name in sequences else v for v in values[::8]])
+        found[name] = np.concatenate([values, values[again], whole])
+        found[name][rows : rows + count][~kept] = 0
     return found
+
+
+def _at_full_length(values):
+    """Repeats the steps that hold anything; an empty sequence stays empty."""
+    held = np.flatnonzero(values.reshape(len(values), -1).any(axis=1))
+    return values[np.resize(held, len(values))] if len(held) else values

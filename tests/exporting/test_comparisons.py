@@ -77,12 +77,24 @@ def test_the_summary_shows_the_worst_subset():
 def test_one_calibration_row_in_five_has_inputs_blanked_but_never_all():
     tensors = {"a": np.ones((40, 2), np.float32), "b": np.ones((40, 3), np.int32)}
     found = calibration_tensors(tensors)
-    given = np.stack([found["a"].any(axis=1), found["b"].any(axis=1)])
+    given = np.stack([found["a"].any(axis=1), found["b"].any(axis=1)])[:, :50]
     assert given.shape == (2, 50)
     assert given.any(axis=0).all()
     assert found["b"].dtype == np.int32
     assert given[:, :40].all()
     assert 0 < given[:, 40:].sum() < 20
+
+
+def test_one_calibration_row_in_nine_is_of_full_length():
+    ids = np.array([[5, 6, 7, 0, 0, 0, 0], [0] * 7, [8, 0, 0, 0, 0, 0, 0]], np.int32).repeat([4, 3, 2], axis=0)
+    frames = np.zeros((9, 4, 2), np.float32)
+    frames[0, :3] = [[1, 2], [0, 3], [4, 0]]
+    found = calibration_tensors({"ids": ids, "frames": frames, "pixels": frames}, ["ids", "frames"])
+    assert [len(v) for v in found.values()] == [9 + 6 + 2] * 3
+    np.testing.assert_array_equal(found["ids"][-2:], [[5, 6, 7, 5, 6, 7, 5], [8] * 7])
+    np.testing.assert_array_equal(found["frames"][-2:, :, 0], [[1, 0, 4, 1], [0] * 4])
+    np.testing.assert_array_equal(found["pixels"][-2:], frames[::8])
+    assert found["ids"].dtype == np.int32
 
 
 def test_ops_that_a_server_lacks_are_refused_by_name():

@@ -82,8 +82,8 @@ def test_a_changed_weight_in_litert(run, tmp_path, monkeypatch):
 def test_calibration_in_the_wrong_order(run, tmp_path, monkeypatch):
     right = exporting.calibration_tensors
 
-    def swapped(tensors):
-        found = right(tensors)
+    def swapped(tensors, sequences):
+        found = right(tensors, sequences)
         return {"left": found["right"], "right": found["left"]}
 
     monkeypatch.setattr(exporting, "calibration_tensors", swapped)
@@ -99,7 +99,7 @@ def test_without_labels_int8_must_agree_with_the_model(run, tmp_path, monkeypatc
     assert mm.export(run, tmp_path / "fine", unlabelled, litert="int8", verbose=False).parity["passed"].all()
     right = exporting.calibration_tensors
     monkeypatch.setattr(
-        exporting, "calibration_tensors", lambda t: {"left": right(t)["right"], "right": right(t)["left"]}
+        exporting, "calibration_tensors", lambda t, s: {"left": right(t, s)["right"], "right": right(t, s)["left"]}
     )
     assert "no row has a label" in refused(run, tmp_path, rows=unlabelled, litert="int8")
 
