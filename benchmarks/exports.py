@@ -11,8 +11,8 @@ for stay.
 
 result     `equal`, `refused` (with the reason), or `crashed`
 worst      largest difference from the trained model, relative; over subsets of inputs and signatures
-tolerance  the largest that passes; of int8, which is judged by accuracy, none
-accuracy   of int8 on the test rows: trained model -> int8
+tolerance  the largest that passes; of dynamic and int8, which are judged by accuracy, none
+accuracy   on the test rows: trained model -> LiteRT file
 bytes      of the LiteRT file, or of the SavedModel with its weights
 ms         median of a call of the LiteRT file, one thread
 """
@@ -157,7 +157,9 @@ def lines_of(entry, bundle, kinds):
     timed = mm.bench(bundle.path, batches=(1,), seconds=0.2, signatures=()).set_index("variant")["p50"].to_dict()
     for kind in kinds:
         own = bundle.parity[bundle.parity["artefact"] == ("SavedModel" if kind == "SavedModel" else f"LiteRT {kind}")]
-        apart = own[(own["measure"] == "difference") & ((own["signature"] != "device") | (kind != "int8"))]
+        apart = own[
+            (own["measure"] == "difference") & ((own["signature"] != "device") | (kind not in ("dynamic", "int8")))
+        ]
         files = [bundle.path / "saved_model.pb", *(bundle.path / "variables").iterdir()]
         if kind != "SavedModel":
             files = [bundle.path / "litert" / f"{kind}.tflite"]

@@ -38,7 +38,7 @@ def assert_sound(table):
 @pytest.mark.skipif(not TABLE.is_file(), reason="benchmarks/exports.py has not run")
 def test_the_stored_table_is_sound():
     table = pd.read_csv(TABLE)
-    assert set(table["entry"]) <= set(entries())
+    assert set(table["entry"]) == set(entries())
     assert_sound(table)
 
 
