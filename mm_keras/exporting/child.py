@@ -39,6 +39,8 @@ class Child:
         self._module, self._job, self._result = module, place / "job", place / "result"
         self._out, self._err = place / "stdout", place / "stderr"
         self._job.write_bytes(pickle.dumps(job))
+        for log in (self._out, self._err):  # a forked worker may be killed before it opens them
+            log.touch()
         self.process = self._fork(place) if module in _FORKED and CAN_FORK else self._run()
         self._start = time.perf_counter()
 

@@ -85,6 +85,15 @@ def test_a_forked_worker_that_is_killed_is_told_by_signal(stuck):
 
 
 @forks
+def test_a_forked_worker_that_is_killed_before_it_opens_its_logs_is_told_too(stuck, monkeypatch):
+    monkeypatch.setattr(Child, "_fork", lambda self, place: subprocess.Popen(["sleep", "60"]))
+    with Child(*stuck) as child:
+        child.process.kill()
+        with pytest.raises(ExportError, match=r"the loader was killed by SIGKILL \(signal 9\) while starting"):
+            child.wait()
+
+
+@forks
 def test_a_forked_worker_that_fails_shows_the_end_of_its_log_and_the_next_is_fine(tmp_path):
     forkers = set()
     for name in ("one", "two"):
