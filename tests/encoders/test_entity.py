@@ -103,6 +103,7 @@ def test_the_run_alone_is_enough(citations, tmp_path):
         (tmp_path / "cites.parquet").rename(manifest.parent / "cites.parquet")
 
 
+@pytest.mark.slow
 def test_an_explanation_names_the_neighbours_and_adds_up(citations):
     run, _ = citations
     card = mm.explain(run, {"paper": "w7"})

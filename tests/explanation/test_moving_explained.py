@@ -21,6 +21,7 @@ def explanation(moving_run, example):
     return mm.explain(moving_run, example)
 
 
+@pytest.mark.slow
 def test_maps_have_the_shape_of_what_there_is_and_add_up(explanation):
     shapes = {name: values.shape for name, values in explanation.maps.items()}
     assert shapes == {"shots": (2, 12, 16), "clip": (4, 16, 16), "series": (5, 3)}
@@ -31,11 +32,13 @@ def test_maps_have_the_shape_of_what_there_is_and_add_up(explanation):
     assert {n: i["kind"] for n, i in inputs.items()} == {"shots": "views", "clip": "video", "series": "series"}
 
 
+@pytest.mark.slow
 def test_what_is_drawn_is_what_came(explanation, example):
     np.testing.assert_allclose(explanation.panels["series"].drawn, example["series"], atol=1e-5)
     assert explanation.panels["clip"].drawn.shape == (4, 16, 16, 3)
 
 
+@pytest.mark.slow
 def test_the_page_and_the_figure_show_them(explanation, moving_run, example):
     page = explanation.to_html()
     assert page.count('class="strip"') == 2
