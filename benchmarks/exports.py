@@ -217,7 +217,7 @@ def write(out, name, lines):
     order = {entry: i for i, entry in enumerate(entries())}
     table = table.sort_values("entry", key=lambda names: names.map(lambda n: order.get(n, len(order))), kind="stable")
     out.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(out, index=False)
+    table.astype({"bytes": "Int64"}).to_csv(out, index=False)  # what is refused has none
 
 
 if __name__ == "__main__":

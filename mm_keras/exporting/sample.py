@@ -82,9 +82,9 @@ def calibration_tensors(tensors, sequences=(), seed=0):
     outside the calibrated ranges, and the length of an empty sequence would be divided by. So each input is once at
     least blank alone, and once given alone, however few rows there are.
 
-    One of each eight comes again with its sequences repeated up to their full length. A loop over steps that is written
-    out has ranges of its own at each step: where no row is as long, they would be those of zeros, which cut off
-    whatever a longer sequence brings, and which XNNPACK does not run.
+    As many as one of each eight come again with sequences repeated up to their full length, each of a row that holds
+    one. A loop over steps that is written out has ranges of its own at each step: where no row is as long, they would
+    be those of zeros, which cut off whatever a longer sequence brings, and which XNNPACK does not run.
 
     Args:
         tensors: `{input: array (rows, ...)}`.
@@ -103,13 +103,19 @@ def calibration_tensors(tensors, sequences=(), seed=0):
     found = {}
     for name, kept in zip(names, given.T, strict=True):
         values = tensors[name]
-        whole = np.stack([_at_full_length(v) if name in sequences else v for v in values[::8]])
+        whole = values[::8]
+        if name in sequences:
+            whole = _at_full_length(values, len(whole))
         found[name] = np.concatenate([values, values[again], whole])
         found[name][rows : rows + count][~kept] = 0
     return found
 
 
-def _at_full_length(values):
-    """Repeats the steps that hold anything; an empty sequence stays empty."""
-    held = np.flatnonzero(values.reshape(len(values), -1).any(axis=1))
-    return values[np.resize(held, len(values))] if len(held) else values
+def _at_full_length(values, count):
+    """Returns `count` of the sequences that are not empty, the steps that hold anything repeated to the end."""
+    held = values.reshape(*values.shape[:2], -1).any(axis=2)
+    rows = np.flatnonzero(held.any(axis=1))
+    if not len(rows):
+        return values[:count]
+    rows = rows[np.linspace(0, len(rows) - 1, count).astype(int)]
+    return np.stack([values[row, np.resize(np.flatnonzero(held[row]), values.shape[1])] for row in rows])

@@ -81,7 +81,8 @@ class ClassificationTask:
         outputs = np.asarray(outputs)
         labels = np.array(self.classes, dtype=object)[outputs.argmax(-1)]
         confidence = outputs.max(-1)
-        columns = {self.name: labels, f"{self.name}_probability": confidence}
+        name, probability, abstained, *each = self.columns
+        columns = {name: labels, probability: confidence}
         if "abstention" in self.state:
-            columns[f"{self.name}_abstained"] = confidence < self.state["abstention"]["threshold"]
-        return columns | {f"{self.name}_{c}": outputs[:, i] for i, c in enumerate(self.classes)}
+            columns[abstained] = confidence < self.state["abstention"]["threshold"]
+        return columns | dict(zip(each, outputs.T, strict=True))

@@ -82,4 +82,5 @@ class RegressionTask:
         if "interval" not in self.state:
             return {}
         half_width = self.state["interval"]["half_width"]
-        return {f"{self.name}_low": values - half_width, f"{self.name}_high": values + half_width}
+        _, low, high = self.columns
+        return {low: values - half_width, high: values + half_width}

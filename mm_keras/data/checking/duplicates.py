@@ -150,12 +150,12 @@ def straddling(sets, rows):
     return [] if rows.splits is None else [s for s in sets if len(set(rows.splits[s])) > 1]
 
 
-def about(rows, sets, together=True, **what):
-    """Returns a `Finding` about sets of rows, each an int array, whose members belong `together` or not."""
+def about(rows, sets, **what):
+    """Returns a `Finding` about sets of rows, each an int array; a row in a set of its own stands alone."""
     at = np.unique(np.concatenate(sets))
     return Finding(
         ids=tuple(rows.ids[at]),
-        sets=tuple(tuple(rows.ids[s]) for s in sets) if together else (),
+        sets=tuple(tuple(rows.ids[s]) for s in sets if len(s) > 1),
         splits=tuple(s for s in ("train", "validation", "test") if s in set(rows.splits[at])),
         **what,
     )

@@ -23,8 +23,7 @@ def check_turned(rows, recipe):
         if turned:
             yield about(
                 rows,
-                [[row for path in turned for row in owners[path]]],
-                together=False,
+                [[row] for path in turned for row in owners[path]],
                 check="rotation",
                 severity="warning",
                 what=f"{counted(len(turned), 'picture')} of {key!r}, of {len(owners):,}, {_carry(turned)} an EXIF "
