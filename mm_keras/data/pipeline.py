@@ -12,7 +12,7 @@ from mm_keras.preprocessing.augmentation import keep_presence, stream
 from mm_keras.preprocessing.guard import PLAIN
 
 
-def make_dataset(preprocessors, rows, *, batch_size, labels=None, epochs=None, cache=None):
+def make_dataset(preprocessors, rows, *, batch_size, labels=None, epochs=None, cache=None, packed=()):
     """Streams the rows as batches of model tensors.
 
     All epochs are one dataset, since each new iterator costs as much as several steps of a small model.
@@ -26,6 +26,8 @@ def make_dataset(preprocessors, rows, *, batch_size, labels=None, epochs=None, c
         epochs: The `Epochs` of a training. `None` is one pass in order, as the rows are.
         cache: A `Cache`, by which files are decoded once and kept. Defaults to `None`: they are read anew in every
             pass, as shards always are.
+        packed: Names of inputs that come in their `packed_dtype`, for `heads.scaling_levels`: those of `level_inputs`.
+            Their batch is neither finished nor augmented. Defaults to none.
 
     Returns:
         A `tf.data.Dataset` of `({input: tensor}, row numbers (batch,))`, or of `(tensors, targets, weights)`, with as
@@ -39,7 +41,7 @@ def make_dataset(preprocessors, rows, *, batch_size, labels=None, epochs=None, c
     else:
         cells = {n: as_tensors(rows.cells[n]) for n in preprocessors}
         one_pass = _one_pass(preprocessors, cells, rows, batch_size, epochs, cache or Cache())
-    finish_batch = _finisher(preprocessors, cells, labels, epochs)
+    finish_batch = _finisher(preprocessors, cells, labels, epochs, packed)
     if epochs is None:
         batches = one_pass(tf.constant(0, tf.int64))
     else:
@@ -49,7 +51,7 @@ def make_dataset(preprocessors, rows, *, batch_size, labels=None, epochs=None, c
     return batches.map(finish_batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
-def _finisher(preprocessors, cells, labels, epochs):
+def _finisher(preprocessors, cells, labels, epochs, packed):
     """Returns the function of `(epoch, row numbers, {input: decoded})` that gives a batch of the dataset.
 
     Rows that stream bring `{input: cells}` and `{task: labels}` of the batch too.
@@ -71,6 +73,9 @@ def _finisher(preprocessors, cells, labels, epochs):
             key = tf.random.fold_in(key, tf.reduce_sum(at * tf.range(1, tf.size(at, tf.int64) + 1)))
         tensors = {}
         for name, p in preprocessors.items():
+            if name in packed:
+                tensors[name] = decoded[name]
+                continue
             if p.row_wise:
                 values = p.unpack(decoded[name])
             else:

@@ -34,6 +34,39 @@ def with_auxiliary(recipe, model, tasks):
     return keras.Model(model.input, outputs, name="logits"), heads, shares
 
 
+def level_inputs(recipe, preprocessors):
+    """Returns the names of inputs whose pixels travel to the device as bytes, a quarter of the floats.
+
+    Those are pictures of `whole_levels` that training changes in no way before the network sees them. A balance of
+    losses takes floats.
+
+    Args:
+        recipe: A `Recipe`.
+        preprocessors: `{input: preprocessor}`, adapted.
+    """
+    training = recipe.training
+    if is_balanced(training) or training.mixup or training.cutmix:
+        return ()
+    levels = {n: p.spec for n, p in preprocessors.items() if p.packed_dtype == "uint8"}
+    return tuple(n for n, spec in levels.items() if not any(getattr(spec, change) for change in spec.augmentation))
+
+
+def scaling_levels(network, names):
+    """Returns a network on the same layers that takes some inputs as uint8 in 0..255, and scales them to [0, 1] itself.
+
+    Args:
+        network: What `with_auxiliary` returned.
+        names: As `level_inputs` returns them; without any it is `network` itself.
+    """
+    if not names:
+        return network
+    shapes = {n: (x.shape[1:], "uint8" if n in names else x.dtype) for n, x in network.input.items()}
+    inputs = {n: keras.Input(shape, dtype=dtype, name=n) for n, (shape, dtype) in shapes.items()}
+    # In float32, as in tf.data: in 16 bits 256 levels are not whole.
+    scaled = {n: keras.ops.cast(x, "float32") / 255.0 if n in names else x for n, x in inputs.items()}
+    return keras.Model(inputs, network(scaled), name=network.name)
+
+
 def loss_weights(recipe, tasks, heads, shares):
     """Returns `{head: weight}`: every task's loss is near 1 at the start, times its own weight.
 

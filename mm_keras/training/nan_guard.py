@@ -46,7 +46,7 @@ def write_batches(folder, batches, rows):
 
     Args:
         folder: Where `nan_batch.npz` is written: `input/<input>`, `target/<head>` and `weight/<head>` `(rows, ...)`,
-            `row`, the numbers of the rows in the table, and `id`.
+            `row`, the numbers of the rows in the table, and `id`. Pixels that travel as bytes are uint8.
         batches: `((tensors, targets, weights), positions in `rows`, -1 a file that has gone bad)`, arrays.
         rows: The training `Rows`.
 

@@ -19,7 +19,7 @@ from mm_keras.training.calibration import answers_of, describe, fit_calibration,
 from mm_keras.training.callbacks import BestWeights, Record
 from mm_keras.training.distributing.single import Single
 from mm_keras.training.epochs import Watchers, run_epochs
-from mm_keras.training.heads import compile_network, loss_weights, with_auxiliary
+from mm_keras.training.heads import compile_network, level_inputs, loss_weights, scaling_levels, with_auxiliary
 from mm_keras.training.learn import loss_labels, targets_and_weights
 from mm_keras.training.nan_guard import StopOnNaN, write_batches
 from mm_keras.training.rates import Rates
@@ -57,6 +57,8 @@ class Trainer:
         self.model = build_model(recipe, {n: p.tensor for n, p in self.preprocessors.items()}, tasks)
         self.starts = start_encoders(recipe, self.model, self.preprocessors, begins)
         network, self.heads, self.shares = with_auxiliary(recipe, self.model, tasks)
+        self.packed = level_inputs(recipe, self.preprocessors)
+        network = scaling_levels(network, self.packed)
         self.network = balanced_network(recipe, self.model, network, self.heads, tasks, self.shares)
         self.place.adapt(self.model)
 
@@ -162,7 +164,7 @@ class Trainer:
             return
         counts = {}
         if len(rows):
-            counts, self.held_out = fit_fusions(self.model, self.recipe.inputs, fusions, self.dataset(rows))
+            counts, self.held_out = fit_fusions(self.model, self.recipe.inputs, fusions, self.tensors(rows))
         for task in fusions:
             count = counts.get(task, 0)
             done = f"is fitted on {count} rows" if count else "stays a plain pool, for there are no labelled rows"
@@ -230,14 +232,19 @@ class Trainer:
 
     def dataset(self, rows, epochs=None):
         """Returns the rows as batches for `network`; shuffled and augmented for a `range` of `epochs`."""
+        epochs = None if epochs is None else self._epochs(rows, epochs)
+        return self._batches(rows, epochs=epochs, packed=self.packed)
+
+    def tensors(self, rows):
+        """Returns the rows, in order, as batches of model tensors, which `model` takes, with targets and weights."""
+        return self._batches(rows)
+
+    def _batches(self, rows, **options):
         training = self.recipe.training
+        cache = Cache(int(training.cache_gb * 2**30), training.cache, training.cache_folder)
+        labels = loss_labels(self.tasks, self.heads, rows)
         return make_dataset(
-            self.preprocessors,
-            rows,
-            batch_size=training.batch_size,
-            labels=loss_labels(self.tasks, self.heads, rows),
-            epochs=None if epochs is None else self._epochs(rows, epochs),
-            cache=Cache(int(training.cache_gb * 2**30), training.cache, training.cache_folder),
+            self.preprocessors, rows, batch_size=training.batch_size, labels=labels, cache=cache, **options
         )
 
     def _epochs(self, rows, numbers):

@@ -26,7 +26,8 @@ class Image(ModalityInput):
             other pixels. For 1 and 3 channels. Defaults to `False`.
         whole_levels: Whether pixels are rounded to the 256 levels of a byte after resizing, in training and in the
             served model alike. Decoded pictures then stay bytes until their batch is complete: a quarter of the memory
-            of a cache. Defaults to `False`.
+            of a cache; and on to the device, which scales them, when training neither augments nor mixes them and
+            weighs no losses against each other (`balance`). Defaults to `False`.
         shift: Largest random shift in training, as a share of the side. Defaults to `0.0`.
         flip: Whether training mirrors half of the pictures left to right.
         crop: Largest share of the area that training cuts away at random; the rest is resized to `size`.
