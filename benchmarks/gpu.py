@@ -1,7 +1,7 @@
 """Training on a GPU: Keras on JAX, with the encoders and the fusion of mm_keras, against PyTorch by hand.
 
-usage: python benchmarks/gpu.py [--dry-run] [--sizes tiny small base] [--precisions bfloat16 float32] [--batch 256]
-                                [--backends jax ..] [--limit 450] [--out FILE]
+usage: python benchmarks/gpu.py [--device gpu|cpu] [--dry-run] [--sizes tiny small base] [--batch 256]
+                                [--precisions bfloat16 float32] [--backends jax ..] [--limit 450] [--out FILE]
 
 The reference model of image, text, audio and table, at three sizes and in two precisions, each in a process of its own
 (so that memory is its own), in which all contenders take turns:
@@ -10,11 +10,14 @@ mm_keras            the network that a recipe gives, on batches that lie on the 
 mm_keras from host  the same, on NumPy batches in the host's memory; at least 0.9 of the throughput above
 torch eager         the same model by hand (`handmade/torch_model.py`), batches on the device
 torch.compile       the same, compiled
+keras               the same model by hand in Keras (`handmade/keras_model.py`); on the processor, or when named
 
 Measured are the median milliseconds of a step, samples a second, the most memory the framework held, MB, and the share
 of time that the device was busy, percent. No network and no TensorFlow is needed; where TensorFlow finds a GPU, Keras
 on TensorFlow runs too. What does not fit in `--limit` seconds is left out, and named. Without a GPU, `--dry-run` goes
 through all of it on the processor, with a tiny model and few steps: its figures say nothing of a GPU.
+
+`--device cpu` measures the same on the processor: Keras on TensorFlow, float32, batches of 32, `tiny` and `small`.
 """
 
 import itertools
@@ -27,12 +30,25 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
-from measuring import HERE, parser, result, row, write
+from measuring import HERE, machine, parser, result, row, write
 
 CELL = HERE / "gpu_cell.py"
 # The most telling first: what comes last may no longer fit.
 SIZES, PRECISIONS = ("small", "base", "tiny"), ("bfloat16", "float32")
-CONTENDERS = ("mm_keras", "mm_keras from host", "torch eager", "torch.compile")
+CONTENDERS = ("mm_keras", "mm_keras from host", "torch eager", "torch.compile", "keras")
+# Throughput over that of others; a step takes at most 1.02 of one by hand.
+GOALS = {"torch.compile": 1.0, "torch eager": 1.0, "keras": 1 / 1.02}
+# What is measured unless it is named otherwise.
+USUAL = {
+    "gpu": {"sizes": SIZES, "precisions": PRECISIONS, "contenders": CONTENDERS[:4], "batch": 256},
+    "cpu": {
+        "sizes": ("small", "tiny"),
+        "precisions": ("float32",),
+        "contenders": ("mm_keras", *CONTENDERS[2:]),
+        "batch": 32,
+        "backends": ["tensorflow"],
+    },
+}
 
 
 def gpus():
@@ -132,9 +148,9 @@ def ratios_of(measured):
         speed = {name: c["samples_per_second"] for name, c in cell["contenders"].items()}
         if "mm_keras" not in speed:
             continue
-        for other in ("torch.compile", "torch eager"):
+        for other, goal in GOALS.items():
             if other in speed:
-                rows[f"throughput over {other}, {label}"] = row(speed["mm_keras"] / speed[other], "higher", 1.0)
+                rows[f"throughput over {other}, {label}"] = row(speed["mm_keras"] / speed[other], "higher", goal)
         if "mm_keras from host" in speed:
             share = speed["mm_keras from host"] / speed["mm_keras"]
             rows[f"fed from host over synthetic, {label}"] = row(share, "higher", 0.9)
@@ -144,20 +160,25 @@ def ratios_of(measured):
 def main():
     """Runs the command line above."""
     arguments = parser(__doc__)
+    arguments.add_argument("--device", choices=list(USUAL), default="gpu")
     arguments.add_argument("--dry-run", action="store_true", help="a tiny model on the processor")
-    arguments.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
-    arguments.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
+    arguments.add_argument("--sizes", nargs="+", choices=SIZES)
+    arguments.add_argument("--precisions", nargs="+", choices=PRECISIONS)
     arguments.add_argument("--backends", nargs="+", choices=["jax", "tensorflow"])
-    arguments.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
-    arguments.add_argument("--batch", type=int, default=256)
+    arguments.add_argument("--contenders", nargs="+", choices=CONTENDERS)
+    arguments.add_argument("--batch", type=int)
     arguments.add_argument("--seconds", type=float, default=0.6, help="of one contender in one round")
     arguments.add_argument("--rounds", type=int, default=7)
     arguments.add_argument("--limit", type=float, default=450.0, help="seconds for all")
     options = arguments.parse_args()
-    devices = gpus()
+    for name, usual in USUAL[options.device].items():
+        if getattr(options, name) is None:
+            setattr(options, name, usual)
+    devices = gpus() if options.device == "gpu" else [machine()["processor"]]
     if not devices and not options.dry_run:
-        raise SystemExit("no GPU was found; --dry-run goes through it all on the processor.")
+        raise SystemExit("no GPU was found; --dry-run goes through it all on the processor, --device cpu measures it.")
     if options.dry_run:
+        options.device = "cpu"
         options.sizes, options.precisions, options.batch = ["tiny"], ["float32"], 8
         options.rounds, options.seconds = 2, 0.05
     found = options.backends or backends(options.dry_run)
@@ -165,7 +186,8 @@ def main():
         raise SystemExit("neither JAX nor TensorFlow is installed.")
     cells = [
         {"backend": b, "size": s, "precision": p, "batch": options.batch, "seconds": options.seconds,
-         "rounds": options.rounds, "is_dry": options.dry_run, "contenders": options.contenders}
+         "rounds": options.rounds, "is_dry": options.dry_run, "contenders": options.contenders,
+         "device": options.device}
         for b, p, s in itertools.product(found, options.precisions, options.sizes)
     ]  # fmt: skip
     measured, skipped = measure(cells, options.limit)
@@ -174,7 +196,7 @@ def main():
         skipped |= {f"{name}, {label}": reason for name, reason in cell.pop("skipped").items()}
     made = result("gpu", ratios_of(measured), measured={"device": device, "cells": measured}, skipped=skipped)
     out = options.out
-    if out is None and not options.dry_run:
+    if out is None and options.device == "gpu":
         slug = re.sub(r"\W+", "_", device).strip("_").lower()
         out = Path(HERE / "results" / f"gpu_{slug}_{made['date']}.json")
     write(made, out)

@@ -117,7 +117,20 @@ def keras_contenders(sizes, settings):
     def trains(given):
         return lambda steps: network.fit(_feed(given, steps), epochs=1, verbose=0, shuffle=False, steps_per_epoch=steps)
 
-    return {"mm_keras": trains(ready), "mm_keras from host": trains(batches)}, network.count_params()
+    contenders = {"mm_keras": trains(ready), "mm_keras from host": trains(batches)}
+    if "keras" in settings["contenders"]:
+        contenders["keras"] = by_hand(sizes, settings, ready)
+    return contenders, network.count_params()
+
+
+def by_hand(sizes, settings, batches):
+    """Returns the function of a number of steps that trains the model by hand in Keras, without weights of rows."""
+    from handmade import keras_model
+
+    keras.config.set_dtype_policy("mixed_bfloat16" if settings["precision"] == "bfloat16" else "float32")
+    model = keras_model.compile_model(keras_model.build(sizes))
+    plain = [(x, {**y, "digit": y["digit"].argmax(-1)} if y["digit"].ndim > 1 else y) for x, y, _ in batches]
+    return lambda steps: model.fit(_feed(plain, steps), epochs=1, verbose=0, shuffle=False, steps_per_epoch=steps)
 
 
 def _feed(batches, steps):
@@ -139,7 +152,7 @@ def torch_contenders(sizes, settings):
     import torch
     from handmade.torch_model import make_step, tensors
 
-    device = "cpu" if settings["is_dry"] else "cuda"
+    device = "cuda" if settings["device"] == "gpu" else "cpu"
     is_half = settings["precision"] == "bfloat16"
     if device == "cuda":
         torch.backends.cudnn.benchmark = True
@@ -204,8 +217,7 @@ def measure(contenders, settings):
     """Runs the contenders in turn; returns `({name: figures}, {name: reason})`."""
     counts, memory, skipped = {}, {}, {}
     for name, train in contenders.items():
-        is_first_of_torch = name.startswith("torch") and find_spec("torch") and not settings["is_dry"]
-        if is_first_of_torch:
+        if name.startswith("torch") and settings["device"] == "gpu":
             import torch
 
             torch.cuda.reset_peak_memory_stats()

@@ -40,6 +40,9 @@ class Script:
 
 SCRIPTS = {
     "step_time": Script("step_time.py", quick=("--no-torch", "--rounds", "3", "--epochs", "5")),
+    "reference": Script(
+        "gpu.py", ("--device", "cpu", "--limit", "900"), ("--device", "cpu", "--sizes", "tiny", "--rounds", "2")
+    ),
     "inputs": Script("inputs.py"),
     "pipeline": Script("pipeline.py"),
     "prepare": Script("prepare.py", ("files",), ("files", "--rows", "5000")),

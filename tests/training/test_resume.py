@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from conftest import card_recipe
 
-from mm_keras.data.manifest import load
+from mm_keras import load, prepare
 from mm_keras.errors import DataError, Interrupted
 from mm_keras.recipe import Training, load_recipe
 from mm_keras.training.checkpoint import Checkpoints
@@ -250,3 +250,35 @@ def test_sigterm_ends_with_75_and_kill_9_with_nothing_lost(digits_folder, card_d
     assert places[0] < places[1] < places[2] < (6, 0)
     subprocess.run([str(w) for w in words], check=True, capture_output=True, timeout=300)
     assert_same_run(whole, load_run(tmp_path / "run"))
+
+
+@pytest.fixture(scope="module")
+def streamed(digits_folder, tmp_path_factory):
+    """The card of the digits as it streams from shards of 24 rows."""
+    folder = tmp_path_factory.mktemp("streamed") / "shards"
+    prepare(digits_folder / "manifest.csv", card_recipe(), folder, processes=1, shard_rows=24)
+    return load(folder, card_recipe())
+
+
+@pytest.mark.slow
+def test_rows_that_stream_go_on_within_an_epoch_too(streamed, tmp_path):
+    whole = fit(recipe_of(), streamed, tmp_path / "whole", verbose=False)
+    run, seen = stopped_and_resumed(recipe_of(), streamed, tmp_path / "run", (0, 3), (1, 2))
+    assert_same_run(whole, run)
+    assert seen == [[epoch, batch] for epoch in range(3) for batch in range(5)]
+
+
+def test_the_batch_of_streamed_rows_whose_loss_is_no_number_is_written_with_its_rows(streamed, card_data, tmp_path):
+    recipe = recipe_of(learning_rate=1e30, clip_norm=0.0, warmup_epochs=0)
+    with pytest.raises(FloatingPointError, match=r"nan_batch\.npz holds the rows d0"):
+        fit(recipe, streamed, tmp_path / "run", verbose=False)
+    with np.load(tmp_path / "run/nan_batch.npz", allow_pickle=True) as batch:
+        rows = card_data.train
+        at = [list(rows.ids).index(i) for i in batch["id"]]
+        np.testing.assert_array_equal(batch["row"], rows.numbers[at])
+        # A column as it stands in the table and standardised: all but a factor and a shift is the same.
+        told = rows.cells["card"]["seconds"][at]
+        given = np.isfinite(told)
+        assert given.sum() > 20
+        held = batch["input/card"][given, 0]
+        assert np.corrcoef(held, told[given])[0, 1] == pytest.approx(1.0, abs=1e-6)
