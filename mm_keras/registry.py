@@ -131,7 +131,7 @@ BALANCES = {
 BALANCE_OPTIONS = {
     "none": {},
     "gradient_blending": {"super_epoch": 3},
-    "ogm_ge": {"alpha": 0.3, "noise": 1.0},
+    "ogm_ge": {"alpha": 0.3, "noise": 1.0, "until": 0.5},
     "mmpareto": {"magnitude": 1.5},
 }
 TASK_BALANCES = {

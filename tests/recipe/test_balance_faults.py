@@ -65,9 +65,9 @@ def test_a_name_and_a_part_say_the_same():
     one = recipe_of(balance="ogm_ge", task_balance="gradnorm")
     two = recipe_of(balance=parts.Balance("ogm_ge"), task_balance={"kind": "gradnorm"})
     assert one == two
-    assert one.training.balance.all_options == {"alpha": 0.3, "noise": 1.0}
+    assert one.training.balance.all_options == {"alpha": 0.3, "noise": 1.0, "until": 0.5}
     noiseless = parts.Balance("ogm_ge", options={"noise": 0.0})
-    assert noiseless.all_options == {"alpha": 0.3, "noise": 0.0}
+    assert noiseless.all_options == {"alpha": 0.3, "noise": 0.0, "until": 0.5}
 
 
 def test_the_one_input_that_is_left_needs_no_balance():

@@ -20,7 +20,7 @@ from mm_keras.training.balance.modulation import discrepancy_ratios, modulation
 from mm_keras.training.balance.network import BalancedNetwork
 from mm_keras.training.balance.pareto import combine
 from mm_keras.training.balance.plain import PlainInputs, PlainTasks
-from mm_keras.training.balance.plan import make_plan
+from mm_keras.training.balance.plan import dense, make_plan
 from mm_keras.training.balance.schedule import scheduled_share
 from mm_keras.training.balance.uncertainty import UncertaintyWeights
 from mm_keras.training.fit import fit
@@ -322,6 +322,19 @@ def test_heads_that_only_watch_move_no_encoder(table):
         assert all(g is not None for g in step.tape.gradient(step.fusion, own))
     in_fusion = trainer_of(table, fusion="decision_mean", balance="ogm_ge")
     assert {h for h, share in in_fusion.shares.items() if share == 0} == set(in_fusion.heads) - {"kind", "size"}
+
+
+def test_ogm_modulates_in_the_first_epochs_alone(table):
+    trainer = trainer_of(table, balance="ogm_ge")
+    network, balance = trainer.network, trainer.network.inputs_balance
+    step = step_of(network, *next(iter(trainer.dataset(load(table, trainer.recipe).train))))
+    plain = PlainInputs.gradients(balance, step)
+    for done, slowed in ((0.0, 1), (0.49, 1), (0.5, 0), (0.9, 0)):
+        network.begin_epoch(done)
+        found = balance.gradients(step)
+        assert [float(w) < 1.0 for w in balance.weights.values()].count(True) == slowed
+        same = [np.array_equal(dense(a), dense(b)) for a, b in zip(found, plain, strict=True) if b is not None]
+        assert all(same) != slowed
 
 
 def test_the_steps_of_an_encoder_are_scaled(table):

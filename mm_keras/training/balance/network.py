@@ -55,6 +55,10 @@ class BalancedNetwork(keras.Model):
         fusion = found.pop("fusion") + self.tasks_balance.penalty() + sum(self.losses)
         return fusion, found
 
+    def begin_epoch(self, done):
+        """Tells the balance of inputs, before each epoch, which share of all epochs is done."""
+        self.inputs_balance.begin_epoch(done)
+
     def step_shares(self):
         """Returns the factor on the step of each trainable variable, or `None`; see `RatedAdamW.share_steps`."""
         steps = self.inputs_balance.steps()

@@ -17,6 +17,9 @@ class PlainInputs:
     def __init__(self, plan):
         self.plan, self.means = plan, {}
 
+    def begin_epoch(self, done):
+        """Learns, before each epoch, which share of all epochs is done."""
+
     def weight(self, source):
         return 1.0
 

@@ -38,7 +38,10 @@ def scheduled_share(schedule, epoch, epochs):
 
 
 class BalanceColumns(keras.callbacks.Callback):
-    """Puts what the balances of a `BalancedNetwork` learned into the history."""
+    """Tells the balances of a `BalancedNetwork` how far training is, and puts what they learned into the history."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.model.begin_epoch(epoch / self.params["epochs"])
 
     def on_epoch_end(self, epoch, logs=None):
         logs |= self.model.columns()
