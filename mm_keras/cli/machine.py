@@ -41,8 +41,7 @@ def data_server(
     port: Annotated[int, typer.Option(help="Where trainings find it; 0 takes a free one.")] = 5050,
     worker_port: Annotated[int, typer.Option(help="Where they fetch the batches; 0 takes a free one.")] = 0,
     host: Annotated[
-        str,
-        typer.Option(help="The address of this machine for trainings elsewhere; opens it to all who reach the machine."),
+        str, typer.Option(help="This machine's address, for trainings elsewhere; lets in all who reach it.")
     ] = "127.0.0.1",
 ):
     """Read, decode and preprocess the batches of trainings that name this server by `fit --data-service`."""

@@ -14,9 +14,9 @@ from mm_keras.data.service.facts import PLACE, versions
 from mm_keras.errors import DataError, DataServerLost
 from mm_keras.preprocessing.guard import PLAIN
 
-# How long a server that answers may send nothing, seconds.
-SILENCE = 60
-# What may travel inside the graph. gRPC takes more, but at 300 MB the start takes half a minute, and a graph ends at 2 GB.
+# Batches that wait here of each server; TensorFlow's own choice held the whole of a short training.
+AHEAD = 4
+# What may travel inside the graph: 900 MB did, at a start of a minute; 300 MB took 25 s. A graph ends at 2 GB.
 MOST_BYTES = 2**28
 # Of each input's files so many are compared with what a server sees.
 COMPARED_FILES = 8
@@ -38,7 +38,7 @@ class DataServers:
         DataError: When an address is none, or stands twice.
     """
 
-    def __init__(self, addresses, silence=SILENCE):
+    def __init__(self, addresses, silence=60):
         found = [addresses] if isinstance(addresses, str) else list(addresses)
         self.addresses = [_parsed(address) for address in found]
         if twice := {a for a in self.addresses if self.addresses.count(a) > 1}:
@@ -86,18 +86,14 @@ class DataServers:
 
     def _compare(self, address, what, paths):
         sizes = tf.data.Dataset.from_tensor_slices(tf.constant(paths, tf.string))
-        sizes = sizes.map(PLAIN(lambda path: tf.strings.length(tf.io.read_file(path))))
-        must = "Files of a training must lie there where they lie here, as on a disk that both see."
-        try:
-            found = self._asked(address, sizes)
-        except tf.errors.OpError as error:
-            raise DataError(
-                f"the data server {address} cannot read a file of {what}: {_first_line(error)} {must}"
-            ) from None
-        for path, there in zip(paths, found, strict=True):
-            if there != (here := tf.io.gfile.stat(path).length):
+        sizes = sizes.map(PLAIN(lambda path: (path, tf.strings.length(tf.io.read_file(path)))))
+        there = {path.decode(): size for path, size in self._asked(address, sizes.ignore_errors(log_warning=True))}
+        for path in paths:
+            if there.get(path) != (here := tf.io.gfile.stat(path).length):
+                found = f"has {there[path]} bytes at" if path in there else "cannot read (its own log says why)"
                 raise DataError(
-                    f"the data server {address} has another file at {path}, of {what}: {there} bytes, here {here}. {must}"
+                    f"the data server {address} {found} {path}, of {what}, which has {here} bytes here. Files of a "
+                    "training must lie there where they lie here, as on a disk that both see."
                 )
 
     def batches(self, make, steps, skipped=0):
@@ -205,9 +201,9 @@ def check_size(parts):
     size = sum(_bytes(array) for array in keras.tree.flatten(parts))
     if size > MOST_BYTES:
         raise DataError(
-            f"cells and labels of the training rows, without their files, are {size / 2**20:,.0f} MB, and a data server "
-            f"takes up to {MOST_BYTES / 2**20:,.0f} MB. Make shards of them (mm-keras prepare), of which only the places "
-            "are sent."
+            f"cells and labels of the training rows, without their files, are {size / 2**20:,.0f} MB, of which "
+            f"{MOST_BYTES / 2**20:,.0f} MB may travel to a data server. Make shards of them, of which only places do "
+            "(mm-keras prepare)."
         )
 
 
@@ -241,7 +237,9 @@ def _refusal(address):
 
 def _served(dataset, address):
     service = tf.data.experimental.service
-    return dataset.apply(service.distribute(service.ShardingPolicy.OFF, f"grpc://{address}"))
+    return dataset.apply(
+        service.distribute(service.ShardingPolicy.OFF, f"grpc://{address}", max_outstanding_requests=AHEAD)
+    )
 
 
 def _emptied(batches, count):

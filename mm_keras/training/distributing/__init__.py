@@ -6,11 +6,14 @@ mixing are those of one device.
 
 import keras
 
-from mm_keras.data.service.client import SILENCE, DataServers
+from mm_keras.data.service.client import DataServers
 from mm_keras.errors import DataError, RecipeError
 from mm_keras.training.distributing.heartbeat import heartbeat_seconds
 from mm_keras.training.distributing.refusals import check_backend, check_batch, check_hosts, check_mirrored
 from mm_keras.training.distributing.single import Single
+
+# A data server may take long over its first batch, when it opens shards and fills the block that is shuffled.
+SILENCE_SECONDS = 60
 
 
 def place(recipe, devices=None, hosts=False, data_service=None):
@@ -32,7 +35,7 @@ def place(recipe, devices=None, hosts=False, data_service=None):
                 "data_service: is for the training of one process; each of several hosts would have all batches made "
                 "for itself, to take its own rows of them. Prepare shards, which every host reads."
             )
-        servers = DataServers(data_service, heartbeat_seconds(SILENCE))
+        servers = DataServers(data_service, heartbeat_seconds(SILENCE_SECONDS))
         servers.check()
         found = place(recipe, devices)
         found.servers = servers

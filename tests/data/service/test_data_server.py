@@ -19,19 +19,18 @@ from mm_keras.errors import DataError, DataServerLost
 from mm_keras.training.learn import learn, loss_labels, targets_and_weights
 
 ROWS, SIZE, STEPS = 23, 4, 6  # the last batch of a pass has three rows
-EPOCHS = {"numbers": range(1, 4), "seed": 7}
+EPOCHS = {"numbers": range(1, 3), "seed": 7}
 
 
 @pytest.fixture(scope="module")
 def servers():
-    """Two in this process."""
-    with DataServer() as one, DataServer() as other:
-        yield one, other
+    """Two in this process, which ends them: what they wait for when they are closed is no part of a test."""
+    return DataServer(), DataServer()
 
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
-    """`(recipe, data of a manifest, data of its shards, preprocessors and tasks)`: pictures, texts, numbers, classes."""
+    """`(recipe, data of a manifest, data of its shards, preprocessors and tasks)`."""
     folder, rng = tmp_path_factory.mktemp("served"), np.random.default_rng(0)
     recipe = mm.Recipe(
         inputs={
@@ -78,23 +77,28 @@ def assert_same(found, expected):
 
 
 CASES = {
-    "files": {},
-    "shards": {"streams": True},
+    "files": {"names": ("photo", "facts")},
     "cells": {"names": ("title", "facts"), "mixup": 0.4},
-    "drawn": {"draw": Draw((np.arange(3), np.arange(3, ROWS)), (0.5, 0.5))},
+    "shards": {"streams": True, "names": ("photo", "title")},
+    "drawn": {"names": ("photo",), "draw": Draw((np.arange(3), np.arange(3, ROWS)), (0.5, 0.5))},
 }
+SLOW = [
+    pytest.param(case, marks=[pytest.mark.slow] * (name in ("shards", "drawn")), id=name)
+    for name, case in CASES.items()
+]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_one_server_gives_what_the_training_makes_itself(both, servers, case):
     make = maker(both, **case)
     served = DataServers(servers[0].address).batches(make, STEPS)
-    assert int(served.cardinality()) == 3 * STEPS
+    assert int(served.cardinality()) == 2 * STEPS
     assert served.element_spec == make().element_spec
     assert_same(served, make())
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+@pytest.mark.parametrize("case", SLOW)
 def test_two_servers_give_it_in_turns_and_from_any_batch_on(both, servers, case):
     make = maker(both, **case)
     addresses = [servers[0].address, f"grpc://{servers[1].address}"]
@@ -103,7 +107,7 @@ def test_two_servers_give_it_in_turns_and_from_any_batch_on(both, servers, case)
 
 def test_more_parts_than_batches(both):
     rows = [make_dataset_rows(both, part) for part in ((0, 9), (5, 9), (7, 9))]
-    assert [len(own) for own in rows] == [3 * 4, 3 * 3, 0]
+    assert [len(own) for own in rows] == [2 * 4, 2 * 3, 0]
 
 
 def make_dataset_rows(both, part):
@@ -163,27 +167,26 @@ def test_what_is_no_server_is_told(servers, monkeypatch):
     with pytest.raises(DataError, match=r"has other versions: {'mm_keras': '\d.*Here: {'mm_keras': '9'}"):
         DataServers(servers[0].address).check()
     monkeypatch.setattr(client, "PLACE", "ram://nothing")
-    with pytest.raises(DataError, match="is no data server of mm_keras 9: .*not found"):
+    with pytest.raises(DataError, match=r"is no data server of mm_keras 9: .*"):
         DataServers(servers[0].address).check()
 
 
 def test_files_that_a_server_does_not_see_are_told(both, servers, tmp_path, monkeypatch):
-    found, seen = DataServers(servers[0].address), tmp_path / "seen.png"
+    found, seen, gone = DataServers(servers[0].address), tmp_path / "seen.png", tmp_path / "gone.png"
     seen.write_bytes(b"12345")
     found.check_files({"input 'photo'": [str(seen)] * 20, "input 'voice'": []})
-    with pytest.raises(DataError, match="cannot read a file of input 'photo': .*gone.png.* must lie there"):
-        found.check_files({"input 'photo'": [str(seen), str(tmp_path / "gone.png")]})
-    smaller = type("Stat", (), {"length": 4})
-    monkeypatch.setattr(tf.io.gfile, "stat", lambda path: smaller)
-    with pytest.raises(DataError, match=r"another file at .*seen.png, of input 'photo': 5 bytes, here 4\."):
+    monkeypatch.setattr(tf.io.gfile, "stat", lambda path: type("Stat", (), {"length": 4}))
+    with pytest.raises(DataError, match=r"has 5 bytes at .*seen.png, of input 'photo', which has 4 bytes here\."):
         found.check_files({"input 'photo'": [str(seen)]})
+    with pytest.raises(DataError, match=r"cannot read \(.*\) .*gone.png, of input 'photo', which has 4 bytes here\."):
+        found.check_files({"input 'photo'": [str(gone)]})
 
 
 def test_what_is_too_large_for_a_graph_is_told(monkeypatch):
     monkeypatch.setattr(client, "MOST_BYTES", 2**21)
     cells = {"title": np.array(["x" * 2**20], object), "facts": {"price": np.zeros(2**17)}}
     check_size((cells, ()))
-    with pytest.raises(DataError, match=r"are 3 MB, and a data server takes up to 2 MB\. Make shards"):
+    with pytest.raises(DataError, match=r"are 3 MB, of which 2 MB may travel .* Make shards"):
         check_size((cells, ({"kind": np.zeros(2**18, np.float32)},)))
 
 
@@ -203,9 +206,10 @@ def test_a_server_that_ends_is_lost(servers):
 
     with DataServer() as ending:
         found = DataServers(ending.address, silence=20)
+        batches = iter(found.batches(make, 10_000))
+        next(batches)
+        ending.close()
+        ended = time.monotonic()
         with pytest.raises(DataServerLost, match=rf"{ending.address} is lost: .*--resume"), found.watched():
-            for at, _ in enumerate(found.batches(make, 10_000)):
-                if at == 3:
-                    ending.close()
-                    ended = time.monotonic()
+            list(batches)
     assert time.monotonic() - ended < 15
