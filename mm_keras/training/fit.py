@@ -128,6 +128,8 @@ def _fit(recipe, data, out, place, verbose, callbacks, resume, log_to):
     say(f"{trainer.model.count_params():,} parameters; fusion {recipe.fusion.kind!r}")
     for line in trainer.starts:
         say(line)
+    if place.servers is not None:
+        say(f"training batches come from {', '.join(place.servers.addresses)}; nothing decoded of them is kept")
     if not place.rank:
         out.mkdir(parents=True, exist_ok=True)
         data.quarantine.to_csv(out / "quarantine.csv", index=False)

@@ -90,7 +90,7 @@ class DataServers:
         there = {path.decode(): size for path, size in self._asked(address, sizes.ignore_errors(log_warning=True))}
         for path in paths:
             if there.get(path) != (here := tf.io.gfile.stat(path).length):
-                found = f"has {there[path]} bytes at" if path in there else "cannot read (its own log says why)"
+                found = f"has {there[path]} bytes at" if path in there else "cannot read"
                 raise DataError(
                     f"the data server {address} {found} {path}, of {what}, which has {here} bytes here. Files of a "
                     "training must lie there where they lie here, as on a disk that both see."
@@ -178,12 +178,9 @@ class DataServers:
             if silent > self.silence:
                 reason = f"it has sent nothing for {silent:.0f} seconds"
             if reason:
-                raise DataServerLost(
-                    f"the data server {address} is lost: {reason}. Start it again, or name others, and go on from the "
-                    "last checkpoint with `resume` (--resume)."
-                )
+                raise _lost(address, reason)
         if isinstance(fault, tf.errors.UnavailableError | tf.errors.CancelledError):
-            raise DataServerLost(f"the data server {address} is lost: {_first_line(fault)}")
+            raise _lost(address, _first_line(fault))
         if fault is not None:
             raise fault
         return value
@@ -233,6 +230,13 @@ def _refusal(address):
     except OSError:  # a network that stands still may go on
         return ""
     return ""
+
+
+def _lost(address, reason):
+    return DataServerLost(
+        f"the data server {address} is lost: {reason}. Start it again, or name others, and go on from the last "
+        "checkpoint with `resume` (--resume)."
+    )
 
 
 def _served(dataset, address):
