@@ -27,6 +27,10 @@ class HostLost(RuntimeError):
     """
 
 
+class DataServerLost(HostLost):
+    """A training that cannot go on, for a data server that makes its batches is gone or silent."""
+
+
 class BackendError(ImportError):
     """Something that Keras's present backend cannot do, with the one that can."""
 

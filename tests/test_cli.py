@@ -18,7 +18,7 @@ from mm_keras.recipe import load_recipe
 MAIN = [sys.executable, "-c", "from mm_keras.cli import main; main()"]
 COMMANDS = ["demo", "fit", "preview", "extract", "evaluate", "predict", "explain", "export", "ingest", "inspect"]
 COMMANDS += ["link", "doctor", "verify", "bench", "serve", "importance", "explain-quality", "calibrate", "reliability"]
-COMMANDS += ["robustness", "compare", "report", "ensemble", "search", "prepare"]
+COMMANDS += ["robustness", "compare", "report", "ensemble", "search", "prepare", "data-server"]
 
 
 def call(*arguments):

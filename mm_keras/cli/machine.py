@@ -36,6 +36,23 @@ def doctor(
     console.print(table)
 
 
+@app.command(rich_help_panel="Machine")
+def data_server(
+    port: Annotated[int, typer.Option(help="Where trainings find it; 0 takes a free one.")] = 5050,
+    worker_port: Annotated[int, typer.Option(help="Where they fetch the batches; 0 takes a free one.")] = 0,
+    host: Annotated[
+        str, typer.Option(help="This machine's address, for trainings elsewhere; lets in all who reach it.")
+    ] = "127.0.0.1",
+):
+    """Read, decode and preprocess the batches of trainings that name this server by `fit --data-service`."""
+    with package().DataServer(port, worker_port, host) as server:
+        typer.echo(f"data server: mm-keras fit .. --data-service {server.address}")
+        try:
+            server.wait()
+        except KeyboardInterrupt:
+            pass
+
+
 def _show_time(found, out):
     stages = found.table()
     shown = stages.assign(

@@ -48,6 +48,10 @@ def fit(
     hosts: Annotated[
         bool, typer.Option("--hosts", help="Join the processes that MM_KERAS_COORDINATOR names. Keras on JAX.")
     ] = False,
+    data_service: Annotated[
+        list[str],
+        typer.Option(metavar="HOST:PORT", help="A data server, which makes training batches; may be repeated."),
+    ] = [],  # noqa: B006
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a training that was stopped in the folder.")
     ] = False,
@@ -58,7 +62,8 @@ def fit(
     mm = package()
     parts = {name: mm.load(path, recipe, max_bad=max_bad) for name, (path, _) in shares.items()}
     data = mm.mix(parts, {name: share for name, (_, share) in shares.items()}) if mix else next(iter(parts.values()))
-    mm.fit(recipe, data, out, devices=devices, hosts=hosts, resume=resume, log_to=log_to)
+    where = {"devices": devices, "hosts": hosts, "data_service": data_service}
+    mm.fit(recipe, data, out, **where, resume=resume, log_to=log_to)
 
 
 def _shares(manifest, more):

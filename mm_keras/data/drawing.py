@@ -62,6 +62,8 @@ class Epochs:
         mixup: Alpha of `mix_batch`, for rows with labels. Defaults to `0.0`, off.
         cutmix: As `mixup`. Defaults to `0.0`.
         draw: A `Draw` of the rows. Defaults to `None`: each pass holds every row once.
+        part: `(own, of)`: of every `of` batches of a pass only the one at `own`, from 0; rows of the others are not
+            decoded. Defaults to `(0, 1)`, all of them.
     """
 
     numbers: range
@@ -70,6 +72,7 @@ class Epochs:
     mixup: float = 0.0
     cutmix: float = 0.0
     draw: Draw | None = None
+    part: tuple = (0, 1)
 
     def key(self, epoch):
         """Returns the seed of one epoch: two int64."""
@@ -86,6 +89,17 @@ class Epochs:
         key = self.key(epoch)
         place = shuffled(i, count, key) if self.shuffle else i
         return place if self.draw is None else self.draw.row(place, count, tf.random.fold_in(key, -1))
+
+    def own(self, elements, batch_size):
+        """Returns a dataset of the elements of a pass, one for each row in order, without those of other parts."""
+        own, of = self.part
+        return elements if of == 1 else elements.batch(batch_size).shard(of, own).unbatch()
+
+    def own_counts(self, rows, batch_size):
+        """Returns `(batches, rows)` of the part, of a pass of `rows` rows."""
+        own, of = self.part
+        begins = range(own * batch_size, rows, of * batch_size)
+        return len(begins), sum(min(batch_size, rows - begin) for begin in begins)
 
 
 def shuffled(i, count, key):

@@ -1,7 +1,5 @@
 """The one tf.data chain: shuffle row numbers, read and decode in parallel, batch, finish the batch, prefetch."""
 
-import math
-
 import tensorflow as tf
 
 from mm_keras.data.caching import Cache, decoded_bytes, keep_decoded
@@ -33,7 +31,8 @@ def make_dataset(preprocessors, rows, *, batch_size, labels=None, epochs=None, c
         A `tf.data.Dataset` of `({input: tensor}, row numbers (batch,))`, or of `(tensors, targets, weights)`, with as
         many rows as `rows` in each pass, each once unless `epochs.draw` says otherwise; no batch spans two. A file that
         has gone bad since it was checked is left out, with a warning in the log; a blank row of number -1 and weight 0
-        takes the place, so that the count of steps stays known.
+        takes the place, at the end of the pass (of its part, when `epochs` has one), so that the count of steps stays
+        known.
     """
     if isinstance(rows, ShardedRows):
         cells, tasks = {}, () if labels is None else labels.tasks
@@ -46,7 +45,7 @@ def make_dataset(preprocessors, rows, *, batch_size, labels=None, epochs=None, c
         batches = one_pass(tf.constant(0, tf.int64))
     else:
         batches = tf.data.Dataset.range(epochs.numbers.start, epochs.numbers.stop).flat_map(one_pass)
-        steps = len(epochs.numbers) * math.ceil(len(rows) / batch_size)
+        steps = len(epochs.numbers) * epochs.own_counts(len(rows), batch_size)[0]
         batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
     return batches.map(finish_batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
@@ -114,12 +113,14 @@ def _one_pass(preprocessors, cells, rows, batch_size, epochs, cache):
             i = epochs.row(i, count, epoch) if at_once else i
             return epoch, tf.where(tf.gather(good, i), i, -1), _gather(kept, i)
 
-        order = tf.data.Dataset.range(count)
+        order, own = tf.data.Dataset.range(count), count
+        if epochs is not None:
+            order, own = epochs.own(order, batch_size), epochs.own_counts(count, batch_size)[1]
         if moves and not at_once:
             order = order.map(lambda i: epochs.row(i, count, epoch))
         if is_kept:
             return order.batch(batch_size).map(take)
-        batches = _decoded(order, files, cells, count).batch(batch_size)
+        batches = _decoded(order, files, cells, own).batch(batch_size)
         return batches.map(lambda i, decoded: (epoch, i, decoded))
 
     return one_pass

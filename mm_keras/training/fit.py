@@ -27,7 +27,19 @@ from mm_keras.training.trainer import Trainer
 PACKAGES = ("mm_keras", "tensorflow", "keras", "tensorflow-text", "tensorflow-io", "numpy", "pandas", "scikit-learn")
 
 
-def fit(recipe, data, out, *, devices=None, hosts=False, verbose=True, callbacks=(), resume=False, log_to=()):
+def fit(
+    recipe,
+    data,
+    out,
+    *,
+    devices=None,
+    hosts=False,
+    data_service=None,
+    verbose=True,
+    callbacks=(),
+    resume=False,
+    log_to=(),
+):
     """Trains the model of a recipe and stores everything it learned.
 
     Before it trains, it prints a line of advice for each fault of the data that is cheap to see: copies of a row in two
@@ -44,6 +56,10 @@ def fit(recipe, data, out, *, devices=None, hosts=False, verbose=True, callbacks
             Keras on TensorFlow GPUs, with Keras on JAX whatever JAX sees. The recipe's `batch_size` is that of all.
         hosts: Whether this is one of several processes that train together, which its environment names; see
             `mm_keras.training.distributing.hosts.join_hosts`. Keras on JAX only. Defaults to `False`.
+        data_service: `"host:port"` of a `DataServer`, or a list of them, which read, decode and preprocess the training
+            batches; each sees the files, or shards, where this process does. The batches are the same, in the same
+            order. Files are read anew in every pass, whatever the recipe's `cache`. Not with `hosts`. Defaults to
+            `None`: this process makes them.
         verbose: Whether to print progress. Defaults to `True`.
         callbacks: More `keras.callbacks.Callback`s. What one of them has learned outlives a stop when it has
             `get_state()`, which returns a dict of numbers, texts, arrays, lists and dicts, and `set_state(state)`,
@@ -65,18 +81,21 @@ def fit(recipe, data, out, *, devices=None, hosts=False, verbose=True, callbacks
             backend, or several devices, cannot do.
         DataError: When the folder holds a run or is a file, a logger is not installed, the data lacks an input or task
             of the recipe, there are no training rows, what was stopped was begun with another recipe or other data, or
-            there are not so many devices.
+            there are not so many devices; when a data server is not there, is of another version, or does not see the
+            files.
         FloatingPointError: When the loss is no longer a number; the batch is in the folder's `nan_batch.npz`.
         Interrupted: On SIGTERM or Ctrl-C, after a checkpoint; a second one ends at once.
         HostLost: When another process that trains with this one is gone. This one must end too, by `os._exit`, for JAX
             waits for the others at a plain exit; all of them go on when they are started again with `resume`.
+        DataServerLost: A `HostLost`: a data server no longer listens, or sent nothing for `MM_KERAS_HEARTBEAT` seconds
+            (60). Goes on with `resume`, with or without data servers.
     """
     recipe, out = load_recipe(recipe), Path(out)
     check_folder(out, resume)
     log_to = (log_to,) if isinstance(log_to, str) else tuple(log_to)
     check_loggers(log_to)
     leave_accelerators()
-    place = find_place(recipe, devices, hosts)
+    place = find_place(recipe, devices, hosts, data_service)
     with place.watched():
         if place.rank:  # the first process writes and tells
             verbose, log_to = False, ()
@@ -109,6 +128,8 @@ def _fit(recipe, data, out, place, verbose, callbacks, resume, log_to):
     say(f"{trainer.model.count_params():,} parameters; fusion {recipe.fusion.kind!r}")
     for line in trainer.starts:
         say(line)
+    if place.servers is not None:
+        say(f"training batches come from {', '.join(place.servers.addresses)}; nothing decoded of them is kept")
     if not place.rank:
         out.mkdir(parents=True, exist_ok=True)
         data.quarantine.to_csv(out / "quarantine.csv", index=False)

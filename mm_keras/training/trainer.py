@@ -1,5 +1,6 @@
 """The model of a recipe and how it is trained: heads, losses, learning rate, epochs."""
 
+import contextlib
 import math
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import pandas as pd
 from mm_keras.data.caching import Cache
 from mm_keras.data.drawing import Epochs, make_draw
 from mm_keras.data.pipeline import make_dataset
+from mm_keras.data.service.client import check_size
+from mm_keras.data.shards.sharded import ShardedRows
 from mm_keras.model import build_model
 from mm_keras.training.averages import AveragedWeights
 from mm_keras.training.balance.build import balanced_network, is_balanced
@@ -124,11 +127,20 @@ class Trainer:
             keeper.take(self.network, watching)
             start = (training.epochs, 0) if keeper.is_over else keeper.start
 
+        servers = self.place.servers
+        if servers is not None:
+            self._check_served(rows, servers)
+
         def batches(numbers, skipped):
-            return self.place.batches(self.dataset(rows, numbers).skip(skipped), training.batch_size)
+            if servers is None:
+                made = self.dataset(rows, numbers).skip(skipped)
+            else:
+                made = servers.batches(lambda part: self.dataset(rows, numbers, part), steps, skipped)
+            return self.place.batches(made, training.batch_size)
 
         length = {"epochs": training.epochs, "steps": steps, "apart": steps % training.steps_per_execution > 0}
-        run_epochs(self.network, batches, validation, watchers, start=start, **length)
+        with contextlib.nullcontext() if servers is None else servers.watched():
+            run_epochs(self.network, batches, validation, watchers, start=start, **length)
         history = self.network.history
         return pd.DataFrame({"epoch": [e + 1 for e in history.epoch], **history.history})
 
@@ -230,26 +242,39 @@ class Trainer:
         parts = self.dataset(rows, numbers), order.map(lambda tensors, at: at)
         yield from zip(*(p.skip(batches.start).take(len(batches)).as_numpy_iterator() for p in parts), strict=True)
 
-    def dataset(self, rows, epochs=None):
-        """Returns the rows as batches for `network`; shuffled and augmented for a `range` of `epochs`."""
-        epochs = None if epochs is None else self._epochs(rows, epochs)
-        return self._batches(rows, epochs=epochs, packed=self.packed)
+    def _check_served(self, rows, servers):
+        """Raises when data servers cannot make the batches of the rows."""
+        if isinstance(rows, ShardedRows):
+            files = {"the shards": rows.shard_table()[0]}
+        else:
+            names = [n for n, p in self.preprocessors.items() if p.row_wise]
+            files = {f"input {n!r}": [path for path in rows.cells[n].flat if path] for n in names}
+            check_size((rows.cells, loss_labels(self.tasks, self.heads, rows)))
+        servers.check_files(files)
+
+    def dataset(self, rows, epochs=None, part=None):
+        """Returns the rows as batches for `network`; shuffled and augmented for a `range` of `epochs`.
+
+        With a `part`, as `Epochs` takes it, they are for data servers, and nothing decoded is kept.
+        """
+        epochs = None if epochs is None else self._epochs(rows, epochs, part or (0, 1))
+        return self._batches(rows, part is None, epochs=epochs, packed=self.packed)
 
     def tensors(self, rows):
         """Returns the rows, in order, as batches of model tensors, which `model` takes, with targets and weights."""
         return self._batches(rows)
 
-    def _batches(self, rows, **options):
+    def _batches(self, rows, keeps=True, **options):
         training = self.recipe.training
-        cache = Cache(int(training.cache_gb * 2**30), training.cache, training.cache_folder)
+        cache = Cache(int(training.cache_gb * 2**30), training.cache, training.cache_folder) if keeps else None
         labels = loss_labels(self.tasks, self.heads, rows)
         return make_dataset(
             self.preprocessors, rows, batch_size=training.batch_size, labels=labels, cache=cache, **options
         )
 
-    def _epochs(self, rows, numbers):
+    def _epochs(self, rows, numbers, part=(0, 1)):
         training, draw = self.recipe.training, make_draw(rows, self.recipe.sampling_task)
-        return Epochs(numbers, training.seed, mixup=training.mixup, cutmix=training.cutmix, draw=draw)
+        return Epochs(numbers, training.seed, mixup=training.mixup, cutmix=training.cutmix, draw=draw, part=part)
 
 
 def _values(outputs):

@@ -50,6 +50,8 @@ def stream_pass(preprocessors, rows, batch_size, epochs=None, tasks=()):
     def one_pass(epoch):
         key = None if epochs is None or not epochs.shuffle else epochs.key(epoch)
         records = numbered_records(rows, key)
+        if epochs is not None:
+            records = epochs.own(records, batch_size)
         if files:
             batches = records.map(decode, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
             return batches.map(lambda *batch: (epoch, *batch))

@@ -5,13 +5,13 @@ import os
 import jax
 
 from mm_keras.errors import DataError
+from mm_keras.training.distributing.heartbeat import heartbeat_seconds, whole_number
 
 # Ours, and those of keras.distribution.
 NAMES = (
     ("MM_KERAS_COORDINATOR", "MM_KERAS_PROCESSES", "MM_KERAS_PROCESS"),
     ("KERAS_DISTRIBUTION_JOB_ADDRESSES", "KERAS_DISTRIBUTION_NUM_PROCESSES", "KERAS_DISTRIBUTION_PROCESS_ID"),
 )
-HEARTBEAT = "MM_KERAS_HEARTBEAT"
 # Of JAX 100 s; a host that is gone should not hold the others for so long.
 HEARTBEAT_SECONDS = 30
 
@@ -34,7 +34,7 @@ def join_hosts(environment=None):
         return
     environment = os.environ if environment is None else environment
     found = read_hosts(environment)
-    heartbeat = _number(environment, HEARTBEAT) if HEARTBEAT in environment else HEARTBEAT_SECONDS
+    heartbeat = heartbeat_seconds(HEARTBEAT_SECONDS, environment)
     if found is None:
         try:
             jax.distributed.initialize(heartbeat_timeout_seconds=heartbeat, shutdown_timeout_seconds=heartbeat)
@@ -69,15 +69,8 @@ def read_hosts(environment):
         coordinator = environment[names[0]].split(",")[0]
         if ":" not in coordinator:
             raise DataError(f"hosts: {names[0]} must be host:port. Received: {coordinator!r}")
-        processes, process = (_number(environment, name) for name in names[1:])
+        processes, process = (whole_number(environment, name) for name in names[1:])
         if not 0 <= process < processes:
             raise DataError(f"hosts: {names[2]} must be from 0 to {processes - 1}. Received: {process}")
         return coordinator, processes, process
     return None
-
-
-def _number(environment, name):
-    try:
-        return int(environment[name])
-    except ValueError:
-        raise DataError(f"hosts: {name} must be a whole number. Received: {environment[name]!r}") from None

@@ -15,9 +15,10 @@ class Single:
     Attributes:
         devices: How many devices a batch is split over, of all processes together.
         rank: This process among those that train, from 0, the one that writes.
+        servers: The `DataServers` that make the training batches; `None` is this process.
     """
 
-    devices, rank = 1, 0
+    devices, rank, servers = 1, 0, None
 
     def scope(self):
         """Returns the context in which the network is made and trained."""

@@ -1,0 +1,1 @@
+"""Training batches that other processes read, decode and preprocess, by tf.data service."""
