@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from mm_keras.data.bucketing import grouped
 from mm_keras.errors import DataError
+from mm_keras.preprocessing.guard import PLAIN
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Epochs:
         mixup: Alpha of `mix_batch`, for rows with labels. Defaults to `0.0`, off.
         cutmix: As `mixup`. Defaults to `0.0`.
         draw: A `Draw` of the rows. Defaults to `None`: each pass holds every row once.
+        lengths: Int array `(rows,)`; rows of similar length then come in one batch, see `grouped`. Defaults to `None`.
     """
 
     numbers: range
@@ -70,6 +73,7 @@ class Epochs:
     mixup: float = 0.0
     cutmix: float = 0.0
     draw: Draw | None = None
+    lengths: np.ndarray | None = None
 
     def key(self, epoch):
         """Returns the seed of one epoch: two int64."""
@@ -86,6 +90,15 @@ class Epochs:
         key = self.key(epoch)
         place = shuffled(i, count, key) if self.shuffle else i
         return place if self.draw is None else self.draw.row(place, count, tf.random.fold_in(key, -1))
+
+    def grouped_rows(self, count, batch_size, epoch):
+        """Returns the numbers of all rows of an epoch, int64 `(count,)`, grouped by `lengths`; arguments as of `row`."""
+        if self.draw is None:
+            rows = self.row(tf.range(count, dtype=tf.int64), count, epoch)
+        else:  # place by place
+            drawn = tf.data.Dataset.range(count).map(PLAIN(lambda i: self.row(i, count, epoch)))
+            rows = tf.ensure_shape(drawn.batch(count).get_single_element(), [count])
+        return grouped(rows, tf.gather(self.lengths, rows), batch_size, tf.random.fold_in(self.key(epoch), -2))
 
 
 def shuffled(i, count, key):

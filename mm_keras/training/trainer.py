@@ -2,12 +2,14 @@
 
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import keras
 import numpy as np
 import pandas as pd
 
+from mm_keras.data.bucketing import row_lengths
 from mm_keras.data.caching import Cache
 from mm_keras.data.drawing import Epochs, make_draw
 from mm_keras.data.pipeline import make_dataset
@@ -36,14 +38,17 @@ class Trainer:
         begins: Whether encoders take the first weights that the recipe names; not when a checkpoint gives all of
             them. Defaults to `True`.
         place: Where it trains; see `distributing.place`. `None` is one device. Defaults to `None`.
+        is_trimmed: Whether the model takes trimmed batches where the recipe asks for `bucket`. Defaults to `True`.
 
     Attributes:
         starts: Lines about encoders that start from weights learned elsewhere.
+        trimmed: Names of the inputs whose batches are cut to their longest row.
     """
 
-    def __init__(self, recipe, preprocessors, tasks, begins=True, place=None):
+    def __init__(self, recipe, preprocessors, tasks, begins=True, place=None, is_trimmed=True):
         self.recipe, self.preprocessors, self.tasks = recipe, preprocessors, tasks
         self.place, self.best_epoch, self.held_out = place or Single(), None, {}
+        self.trimmed, self._measured = recipe.bucketed if is_trimmed else (), (None, None)
         policy = keras.config.dtype_policy()
         keras.config.set_dtype_policy(recipe.training.precision)
         try:
@@ -54,17 +59,18 @@ class Trainer:
 
     def _build(self, begins):
         recipe, tasks = self.recipe, self.tasks
-        self.model = build_model(recipe, {n: p.tensor for n, p in self.preprocessors.items()}, tasks)
+        tensors = {n: replace(p.tensor, trimmed=n in self.trimmed) for n, p in self.preprocessors.items()}
+        self.model = build_model(recipe, tensors, tasks)
         self.starts = start_encoders(recipe, self.model, self.preprocessors, begins)
         network, self.heads, self.shares = with_auxiliary(recipe, self.model, tasks)
         self.network = balanced_network(recipe, self.model, network, self.heads, tasks, self.shares)
         self.place.adapt(self.model)
 
     def settled(self):
-        """Returns the trainer of a model on one device, as any other from here on, with the weights of this one."""
-        if self.place.devices == 1:
+        """Returns the trainer of a model on one device and of the recipe's lengths, with the weights of this one."""
+        if self.place.devices == 1 and not self.trimmed:
             return self
-        found = Trainer(self.recipe, self.preprocessors, self.tasks, begins=False)
+        found = Trainer(self.recipe, self.preprocessors, self.tasks, begins=False, is_trimmed=False)
         found.model.set_weights(self.model.get_weights())
         found.best_epoch = self.best_epoch
         return found
@@ -225,11 +231,18 @@ class Trainer:
         """
         size, numbers = self.recipe.training.batch_size, range(epoch, epoch + 1)
         order = make_dataset(self.preprocessors, rows, batch_size=size, epochs=self._epochs(rows, numbers))
-        parts = self.dataset(rows, numbers), order.map(lambda tensors, at: at)
+        # With their padding, so that several batches can be put together.
+        parts = self.dataset(rows, numbers, trimmed=()), order.map(lambda tensors, at: at)
         yield from zip(*(p.skip(batches.start).take(len(batches)).as_numpy_iterator() for p in parts), strict=True)
 
-    def dataset(self, rows, epochs=None):
-        """Returns the rows as batches for `network`; shuffled and augmented for a `range` of `epochs`."""
+    def dataset(self, rows, epochs=None, trimmed=None):
+        """Returns the rows as batches for `network`; shuffled and augmented for a `range` of `epochs`.
+
+        Args:
+            rows: A `Rows`, or a `ShardedRows`.
+            epochs: Their numbers. Defaults to `None`: one pass, in order.
+            trimmed: Names of the inputs that are cut to the longest row of a batch. Defaults to those of the trainer.
+        """
         training = self.recipe.training
         return make_dataset(
             self.preprocessors,
@@ -238,11 +251,19 @@ class Trainer:
             labels=loss_labels(self.tasks, self.heads, rows),
             epochs=None if epochs is None else self._epochs(rows, epochs),
             cache=Cache(int(training.cache_gb * 2**30), training.cache, training.cache_folder),
+            trimmed=self.trimmed if trimmed is None else trimmed,
         )
 
     def _epochs(self, rows, numbers):
         training, draw = self.recipe.training, make_draw(rows, self.recipe.sampling_task)
-        return Epochs(numbers, training.seed, mixup=training.mixup, cutmix=training.cutmix, draw=draw)
+        lengths = self._lengths(rows) if self.trimmed else None
+        return Epochs(numbers, training.seed, mixup=training.mixup, cutmix=training.cutmix, draw=draw, lengths=lengths)
+
+    def _lengths(self, rows):
+        """Returns the lengths of rows, which are counted once: every call of Keras's `fit` asks for them."""
+        if self._measured[0] is not rows:
+            self._measured = rows, row_lengths(self.preprocessors, rows, self.trimmed)
+        return self._measured[1]
 
 
 def _values(outputs):
