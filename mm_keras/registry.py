@@ -55,9 +55,8 @@ ENCODERS = {
 # user adds may take either.
 FLAT_ENCODERS, SERIES_ENCODERS = ("mlp",), ("conv", "gru", "transformer")
 
-# Encoders of texts and sequences that take any number of steps, and whose answer does not change when padding is cut from
-# the end of a batch: `training.bucket` needs such ones. One that a user adds is made known by
-# `ANY_LENGTH["text"].add("mine")`.
+# Encoders of texts and sequences that take any number of steps, and whose answer stays when padding is cut from the end
+# of a batch: `training.bucket` needs such ones. One that a user adds is made known by `ANY_LENGTH["text"].add("mine")`.
 ANY_LENGTH = {
     "text": {"ngrams", "transformer", "gru", "cnn", "lstm", "hub"},
     "vector": {"conv", "gru", "transformer"},

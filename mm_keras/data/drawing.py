@@ -92,7 +92,13 @@ class Epochs:
         return place if self.draw is None else self.draw.row(place, count, tf.random.fold_in(key, -1))
 
     def grouped_rows(self, count, batch_size, epoch):
-        """Returns the numbers of all rows of an epoch, int64 `(count,)`, grouped by `lengths`; arguments as of `row`."""
+        """Returns the numbers of all rows of an epoch, int64 `(count,)`, in batches of similar `lengths`.
+
+        Args:
+            count: Rows of a pass.
+            batch_size: Rows of a batch.
+            epoch: Int64 scalar.
+        """
         if self.draw is None:
             rows = self.row(tf.range(count, dtype=tf.int64), count, epoch)
         else:  # place by place

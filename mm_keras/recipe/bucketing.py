@@ -21,14 +21,14 @@ def check_bucket(recipe):
         return
     sequences = {name: spec for name, spec in recipe.inputs.items() if is_sequence(spec)}
     if not sequences:
+        kinds = {name: spec.layout for name, spec in recipe.inputs.items()}
         raise ValueError(
-            "training.bucket: needs a text, or a vector with `steps`; other inputs have one length. "
-            f"Received: inputs {({name: spec.layout for name, spec in recipe.inputs.items()})}"
+            f"training.bucket: needs a text, or a vector with `steps`; other inputs have one length. Received: {kinds}"
         )
     for name, spec in sequences.items():
         if spec.encoder_kind not in ANY_LENGTH[spec.kind]:
             raise ValueError(
-                f"training.bucket: inputs.{name}.encoder {spec.encoder_kind!r} is not known to give padded and cut rows "
-                f"the same answer. Take one of {sorted(ANY_LENGTH[spec.kind])}, or, where it does, add it to "
+                f"training.bucket: inputs.{name}.encoder {spec.encoder_kind!r} is not known to answer padded and cut "
+                f"rows alike. Take one of {sorted(ANY_LENGTH[spec.kind])}, or, where it does, add it to "
                 f"`registry.ANY_LENGTH[{spec.kind!r}]`."
             )

@@ -77,8 +77,8 @@ class Training(Part):
             batches of the shuffled rows at a time are sorted by their lengths (those of several inputs summed), and
             the batches of these shuffled. The trained model has the recipe's lengths, and gives padded rows the same
             answers. Lengths are rounded up to a sixteenth of the whole, a multiple of 8 at least. Fusions of tokens
-            get the padding back, so that there only the encoders are quicker. With it, `jit_compile` `"auto"` is off on
-            TensorFlow, where XLA would compile each length anew; on JAX it does.
+            get the padding back, so that there only the encoders are quicker. XLA compiles a step for each length: with
+            `bucket`, `jit_compile` `"auto"` is off on TensorFlow, and JAX waits for up to sixteen compilations.
         seed: Of splits, initial weights, order, augmentation and dropout.
     """
 

@@ -22,7 +22,9 @@ CASES += [("text", "transformer", {"positions": "rotary"}), ("text", "ngrams", {
 
 
 def spec_of(modality, encoder):
-    return parts.Text(length=STEPS, encoder=encoder) if modality == "text" else parts.Vector(steps=STEPS, encoder=encoder)
+    if modality == "text":
+        return parts.Text(length=STEPS, encoder=encoder)
+    return parts.Vector(steps=STEPS, encoder=encoder)
 
 
 def shaken(model, seed=0):
@@ -96,7 +98,9 @@ def test_an_encoder_that_is_not_known_to_be_able_is_refused(monkeypatch):
     assert load_recipe(content).bucketed == ()
     content["training"]["bucket"] = True
     known = r"Take one of \['cnn', 'gru', 'hub', 'lstm', 'ngrams', 'transformer'\]"
-    with pytest.raises(RecipeError, match=rf"training.bucket: inputs.title.encoder 'mine' is not known .*{known}"):
+    with pytest.raises(
+        RecipeError, match=rf"training.bucket: inputs.title.encoder 'mine' is not known to answer .*{known}"
+    ):
         load_recipe(content)
     monkeypatch.setitem(ANY_LENGTH, "text", {*ANY_LENGTH["text"], "mine"})
     assert load_recipe(content).bucketed == ("title",)
@@ -111,7 +115,7 @@ def test_every_encoder_of_sequences_is_declared():
 def test_inputs_of_one_length_have_nothing_to_cut():
     content = recipe_of(parts.Text()).model_dump()
     content["inputs"].pop("title")
-    with pytest.raises(RecipeError, match=r"training.bucket: needs a text, .*Received: inputs {'price': 'tabular'}"):
+    with pytest.raises(RecipeError, match=r"training.bucket: needs a text, .*Received: {'price': 'tabular'}"):
         load_recipe(content)
     assert not recipe_of(parts.Text()).without("title").training.bucket
     assert recipe_of(parts.Text()).without("price").bucketed == ("title",)
