@@ -41,6 +41,7 @@ class Script:
 SCRIPTS = {
     "step_time": Script("step_time.py", quick=("--no-torch", "--rounds", "3", "--epochs", "5")),
     "inputs": Script("inputs.py"),
+    "bucketing": Script("bucketing.py", quick=("--rounds", "3", "--rows", "320")),
     "pipeline": Script("pipeline.py"),
     "prepare": Script("prepare.py", ("files",), ("files", "--rows", "5000")),
     "memory": Script("prepare.py", ("memory",), ("memory", "--sizes", "10000", "30000")),
