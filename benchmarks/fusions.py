@@ -84,7 +84,7 @@ def step_times(recipes, table, home, rounds, steps=20):
     for kind, recipe in recipes.items():
         trainer = Trainer(recipe, *parts)
         trainer.prepare(rows)
-        networks[kind] = trainer.network, trainer.dataset(rows, range(1)).take(steps).cache()
+        networks[kind] = trainer.network, trainer.feed.dataset(rows, range(1)).take(steps).cache()
         trainer.network.fit(networks[kind][1], verbose=0)  # tracing and reading
     times = {kind: [] for kind in networks}
     for _ in range(rounds):

@@ -36,7 +36,7 @@ def trainer_of(manifest, copies, epochs):
     data = mm.load(table, recipe, root=manifest.parent)
     trainer = Trainer(recipe, *learn(recipe, data))
     trainer.compile()
-    batches = trainer.dataset(data.train, range(epochs))
+    batches = trainer.feed.dataset(data.train, range(epochs))
     steps = len(batches) // epochs
 
     def train():

@@ -253,7 +253,7 @@ def bottleneck(manifest, size, rounds, limit):
     recipe = recipe.model_copy(update={"inputs": inputs, "training": training})
     data = mm.load(manifest, recipe)
     trainer = Trainer(recipe, *learn(recipe, data))
-    measured = Steps(trainer, trainer.dataset(data.train, range(10_000)))
+    measured = Steps(trainer, trainer.feed.dataset(data.train, range(10_000)))
     shares = []
     for turn in range(rounds):
         seconds = {}

@@ -44,6 +44,7 @@ SCRIPTS = {
         "gpu.py", ("--device", "cpu", "--limit", "900"), ("--device", "cpu", "--sizes", "tiny", "--rounds", "2")
     ),
     "inputs": Script("inputs.py"),
+    "bucketing": Script("bucketing.py", quick=("--rounds", "3", "--rows", "320")),
     "pipeline": Script("pipeline.py"),
     "prepare": Script("prepare.py", ("files",), ("files", "--rows", "5000")),
     "memory": Script("prepare.py", ("memory",), ("memory", "--sizes", "10000", "30000")),

@@ -35,7 +35,7 @@ def ours(manifest, epochs):
     data = mm.load(manifest, recipe)
     trainer = Trainer(recipe, *learn(recipe, data))
     trainer.compile()
-    network, batches = trainer.network, trainer.dataset(data.train, range(epochs))
+    network, batches = trainer.network, trainer.feed.dataset(data.train, range(epochs))
     steps = len(batches) // epochs
 
     def train():

@@ -26,7 +26,7 @@ def build_model(recipe, tensors, tasks, **options):
         the task's unit. Layers are named `<input>_encoder`, `<input>_present`, `<input>_missing`, `fusion`,
         `<task>_logits`, `<task>_temperature` of a classification, and `<task>`.
     """
-    inputs = {n: keras.Input(t.shape, dtype=t.dtype, name=n) for n, t in tensors.items()}
+    inputs = {n: keras.Input(t.input_shape, dtype=t.dtype, name=n) for n, t in tensors.items()}
 
     present = {n: Presence(name=f"{n}_present")(x) for n, x in inputs.items()}
     kept = ModalityDropout(recipe.training.modality_dropout, recipe.training.seed, name="presence")(present)
@@ -48,7 +48,10 @@ def build_model(recipe, tensors, tasks, **options):
         }
         return _model(inputs, logits, tasks)
     if level == "tokens":
-        sequences = {n: MaskAbsent(name=f"{n}_tokens")([e["tokens"], e["mask"], kept[n]]) for n, e in encoded.items()}
+        steps = {n: tensors[n].shape[0] if e["tokens"].shape[1] is None else None for n, e in encoded.items()}
+        sequences = {
+            n: MaskAbsent(steps[n], name=f"{n}_tokens")([e["tokens"], e["mask"], kept[n]]) for n, e in encoded.items()
+        }
         tokens, masks = ({n: s[i] for n, s in sequences.items()} for i in (0, 1))
         joint = build_fusion(recipe.fusion, name="fusion")(embeddings, kept, tokens, masks)
     elif level == "depths":

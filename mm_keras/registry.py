@@ -55,6 +55,13 @@ ENCODERS = {
 # user adds may take either.
 FLAT_ENCODERS, SERIES_ENCODERS = ("mlp",), ("conv", "gru", "transformer")
 
+# Encoders of texts and sequences that take any number of steps, and whose answer stays when padding is cut from the end
+# of a batch: `training.bucket` needs such ones. One that a user adds is made known by `ANY_LENGTH["text"].add("mine")`.
+ANY_LENGTH = {
+    "text": {"ngrams", "transformer", "gru", "cnn", "lstm", "hub"},
+    "vector": {"conv", "gru", "transformer"},
+}
+
 FUSIONS = {
     "concat": "mm_keras.fusion.concat:ConcatFusion",
     "gated": "mm_keras.fusion.gated:GatedFusion",

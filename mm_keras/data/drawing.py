@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from mm_keras.data.bucketing import grouped
 from mm_keras.errors import DataError
+from mm_keras.preprocessing.guard import PLAIN
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Epochs:
         draw: A `Draw` of the rows. Defaults to `None`: each pass holds every row once.
         part: `(own, of)`: of every `of` batches of a pass only the one at `own`, from 0; rows of the others are not
             decoded. Defaults to `(0, 1)`, all of them.
+        lengths: Int array `(rows,)`; rows of similar length then come in one batch, see `grouped`. Defaults to `None`.
     """
 
     numbers: range
@@ -73,6 +76,7 @@ class Epochs:
     cutmix: float = 0.0
     draw: Draw | None = None
     part: tuple = (0, 1)
+    lengths: np.ndarray | None = None
 
     def key(self, epoch):
         """Returns the seed of one epoch: two int64."""
@@ -100,6 +104,21 @@ class Epochs:
         own, of = self.part
         begins = range(own * batch_size, rows, of * batch_size)
         return len(begins), sum(min(batch_size, rows - begin) for begin in begins)
+
+    def grouped_rows(self, count, batch_size, epoch):
+        """Returns the numbers of all rows of an epoch, int64 `(count,)`, in batches of similar `lengths`.
+
+        Args:
+            count: Rows of a pass.
+            batch_size: Rows of a batch.
+            epoch: Int64 scalar.
+        """
+        if self.draw is None:
+            rows = self.row(tf.range(count, dtype=tf.int64), count, epoch)
+        else:  # place by place
+            drawn = tf.data.Dataset.range(count).map(PLAIN(lambda i: self.row(i, count, epoch)))
+            rows = tf.ensure_shape(drawn.batch(count).get_single_element(), [count])
+        return grouped(rows, tf.gather(self.lengths, rows), batch_size, tf.random.fold_in(self.key(epoch), -2))
 
 
 def shuffled(i, count, key):

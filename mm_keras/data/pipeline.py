@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from mm_keras.data.bucketing import trim
 from mm_keras.data.caching import Cache, decoded_bytes, keep_decoded
 from mm_keras.data.mixing import check_mixing, mix_batch
 from mm_keras.data.shards.sharded import ShardedRows
@@ -10,7 +11,7 @@ from mm_keras.preprocessing.augmentation import keep_presence, stream
 from mm_keras.preprocessing.guard import PLAIN
 
 
-def make_dataset(preprocessors, rows, *, batch_size, labels=None, epochs=None, cache=None, packed=()):
+def make_dataset(preprocessors, rows, *, batch_size, labels=None, epochs=None, cache=None, packed=(), trimmed=()):
     """Streams the rows as batches of model tensors.
 
     All epochs are one dataset, since each new iterator costs as much as several steps of a small model.
@@ -26,6 +27,7 @@ def make_dataset(preprocessors, rows, *, batch_size, labels=None, epochs=None, c
             pass, as shards always are.
         packed: Names of inputs that come in their `packed_dtype`, for `heads.scaling_levels`: those of `level_inputs`.
             Their batch is neither finished nor augmented. Defaults to none.
+        trimmed: Names of the texts and sequences whose batches are cut to their longest row; see `trim`.
 
     Returns:
         A `tf.data.Dataset` of `({input: tensor}, row numbers (batch,))`, or of `(tensors, targets, weights)`, with as
@@ -40,7 +42,7 @@ def make_dataset(preprocessors, rows, *, batch_size, labels=None, epochs=None, c
     else:
         cells = {n: as_tensors(rows.cells[n]) for n in preprocessors}
         one_pass = _one_pass(preprocessors, cells, rows, batch_size, epochs, cache or Cache())
-    finish_batch = _finisher(preprocessors, cells, labels, epochs, packed)
+    finish_batch = _finisher(preprocessors, cells, labels, epochs, packed, trimmed)
     if epochs is None:
         batches = one_pass(tf.constant(0, tf.int64))
     else:
@@ -50,7 +52,7 @@ def make_dataset(preprocessors, rows, *, batch_size, labels=None, epochs=None, c
     return batches.map(finish_batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
-def _finisher(preprocessors, cells, labels, epochs, packed):
+def _finisher(preprocessors, cells, labels, epochs, packed, trimmed):
     """Returns the function of `(epoch, row numbers, {input: decoded})` that gives a batch of the dataset.
 
     Rows that stream bring `{input: cells}` and `{task: labels}` of the batch too.
@@ -81,14 +83,18 @@ def _finisher(preprocessors, cells, labels, epochs, packed):
                 values = p.decode(p.read(_gather(cells[name], at) if own_cells is None else own_cells[name]))
             tensors[name] = p.finish(values) if key is None else finish_augmented(p, values, stream(key, name))
         if extra is None:
-            return tensors, i
+            return cut(tensors), i
         targets, weights = extra(own_labels) if streams else (_gather(part, at) for part in extra)
         whole = tf.cast(i >= 0, tf.float32)
         batch = tensors, targets, {k: v * whole for k, v in weights.items()}
         if mixes:
             own = stream(key, "mixing of rows")
             batch = mix_batch(batch, i >= 0, own, infos, mixup=epochs.mixup, cutmix=epochs.cutmix)
-        return batch
+        # After augmentation and mixing, which make rows longer and shorter.
+        return cut(batch[0]), *batch[1:]
+
+    def cut(tensors):
+        return {n: trim(x) if n in trimmed else x for n, x in tensors.items()}
 
     return finish_batch
 
@@ -103,7 +109,8 @@ def _one_pass(preprocessors, cells, rows, batch_size, epochs, cache):
     elif is_kept:
         good, kept = tf.ones([count], tf.bool), {}
 
-    moves = epochs is not None and (epochs.shuffle or epochs.draw is not None)
+    groups = epochs is not None and epochs.lengths is not None
+    moves = epochs is not None and not groups and (epochs.shuffle or epochs.draw is not None)
     # A batch of row numbers at once, where rows are only shuffled: one by one, they cost more than the gathering.
     at_once = moves and is_kept and epochs.draw is None
 
@@ -114,6 +121,8 @@ def _one_pass(preprocessors, cells, rows, batch_size, epochs, cache):
             return epoch, tf.where(tf.gather(good, i), i, -1), _gather(kept, i)
 
         order, own = tf.data.Dataset.range(count), count
+        if groups:
+            order = tf.data.Dataset.from_tensor_slices(epochs.grouped_rows(count, batch_size, epoch))
         if epochs is not None:
             order, own = epochs.own(order, batch_size), epochs.own_counts(count, batch_size)[1]
         if moves and not at_once:

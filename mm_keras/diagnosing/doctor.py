@@ -1,7 +1,7 @@
 """Where the time of a training goes, and what to change."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -164,8 +164,5 @@ def _chain(trainer, rows, cache):
     """Returns the chain of many epochs of some rows, that are kept decoded or not."""
     changed = {"cache": cache, "cache_gb": 2.0**20, "cache_folder": None}
     recipe = trainer.recipe
-    try:
-        trainer.recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update=changed)})
-        return trainer.dataset(rows, range(100_000))
-    finally:
-        trainer.recipe = recipe
+    recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update=changed)})
+    return replace(trainer.feed, recipe=recipe).dataset(rows, range(100_000))

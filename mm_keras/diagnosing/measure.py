@@ -82,6 +82,8 @@ class Steps:
     def __init__(self, trainer, dataset):
         trainer.compile()
         self.dataset, network = dataset, trainer.network
+        # Batches of different lengths take different times.
+        self._count = 8 if trainer.feed.trimmed else 1
         network.make_train_function()
         self._step = network.train_function
 
@@ -91,14 +93,13 @@ class Steps:
         return _seconds(lambda: self._step(iterator), limit)
 
     def alone(self, limit):
-        """Returns the seconds of a step on one batch that is decoded and at hand."""
-        iterator = iter(at_hand(self.dataset))
+        """Returns the seconds of a step on batches that are decoded and at hand."""
+        iterator = iter(at_hand(self.dataset, self._count))
         return _seconds(lambda: self._step(iterator), limit)
 
 
-def at_hand(dataset):
-    """Returns a dataset of one batch of another, again and again; to a traced function both look the same."""
-    batch = next(iter(dataset))
+def at_hand(dataset, count=1):
+    """Returns a dataset of the first batches of another, again and again; to a traced function both look the same."""
 
     def as_streamed(*parts):  # the size of a batch is not known, as it is not of the other
         return tf.nest.map_structure(
@@ -107,4 +108,7 @@ def at_hand(dataset):
             dataset.element_spec,
         )
 
-    return tf.data.Dataset.from_tensors(batch).repeat().map(PLAIN(as_streamed)).prefetch(2)
+    first, *more = (tf.data.Dataset.from_tensors(batch).map(PLAIN(as_streamed)) for batch in dataset.take(count))
+    for batch in more:
+        first = first.concatenate(batch)
+    return first.repeat().prefetch(2)

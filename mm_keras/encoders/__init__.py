@@ -33,7 +33,7 @@ def build_encoder(name, spec, tensor, **options):
         tensor: `TensorInfo` of its model tensor.
         options: Passed to builders that know them: `unroll=True` for recurrent encoders that must convert.
     """
-    inputs = keras.Input(tensor.shape, dtype=tensor.dtype, name=f"{name}_tensor")
+    inputs = keras.Input(tensor.input_shape, dtype=tensor.dtype, name=f"{name}_tensor")
     outputs = _walk(_begin(inputs, spec, tensor, options), lambda depth, state: state)
     return keras.Model(inputs, outputs, name=f"{name}_encoder")
 
@@ -52,7 +52,7 @@ def build_encoder_parts(name, spec, tensor, **options):
         has no depths. The first takes the model tensor, each other the dict that the one before it gives. Run one
         after the other they are `build_encoder`, with its weights in its order.
     """
-    inputs, parts = keras.Input(tensor.shape, dtype=tensor.dtype, name=f"{name}_tensor"), []
+    inputs, parts = keras.Input(tensor.input_shape, dtype=tensor.dtype, name=f"{name}_tensor"), []
 
     def cut(depth, state):
         nonlocal inputs

@@ -107,16 +107,31 @@ class MissingEmbedding(layers.Layer):
 class MaskAbsent(layers.Layer):
     """Empties the token sequence of an absent input: zeros, all masked out.
 
+    Args:
+        steps: Up to how many steps padding is put back where batches are trimmed, since fusions of tokens learn a
+            vector for each place. Defaults to `None`: the input has them all.
     Input shape:
         `[tokens (batch, steps, units), mask (batch, steps), presence (batch, 1)]`.
     Output shape:
         `[tokens (batch, steps, units), mask (batch, steps)]`; tokens outside the mask are zero.
     """
 
+    def __init__(self, steps=None, **kwargs):
+        super().__init__(**kwargs)
+        self.steps = steps
+
     def call(self, inputs):
         tokens, mask, present = inputs
+        if self.steps is not None:
+            tokens = ops.pad(tokens, [[0, 0], [0, self.steps], [0, 0]])[:, : self.steps]
+            mask = ops.pad(mask, [[0, 0], [0, self.steps]])[:, : self.steps]
         mask = ops.cast(mask, tokens.dtype) * ops.cast(present, tokens.dtype)
         return [tokens * ops.expand_dims(mask, -1), mask]
 
     def compute_output_shape(self, input_shape):
-        return [input_shape[0], input_shape[1]]
+        batch, steps, units = input_shape[0]
+        steps = self.steps or steps
+        return [(batch, steps, units), (batch, steps)]
+
+    def get_config(self):
+        return {**super().get_config(), "steps": self.steps}

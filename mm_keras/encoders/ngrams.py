@@ -40,11 +40,12 @@ class HashedNGrams(layers.Layer):
 
     def call(self, ids):
         ids = ops.cast(ids, "int32")
-        steps, numbers = ids.shape[1], []
+        steps, numbers = ops.shape(ids)[1], []
+        padded = ops.pad(ids, [[0, 0], [0, self.most - 1]])
         for n in range(1, self.most + 1):
             number, whole = ops.full_like(ids, n), ops.ones_like(ids)
             for offset in range(n):
-                shifted = ops.pad(ids[:, min(offset, steps) :], [[0, 0], [0, min(offset, steps)]])
+                shifted = padded[:, offset : offset + steps]
                 number = ops.mod(number * 1031 + ops.mod(shifted, self.buckets - 1), self.buckets - 1)
                 whole = whole * ops.cast(ops.not_equal(shifted, 0), "int32")
             numbers.append((number + 1) * whole)

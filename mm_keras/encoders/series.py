@@ -102,7 +102,7 @@ def build_series_transformer(inputs, encoder, tensor):
         each sub-layer (arXiv:2002.04745).
     """
     units, mask = UNITS[encoder.size], TokenMask()(inputs)
-    x = TimeEmbedding()(layers.Dense(units)(StepFeatures()(inputs)))
+    x = TimeEmbedding(tensor.shape[0])(layers.Dense(units)(StepFeatures()(inputs)))
     x = layers.Dropout(encoder.dropout)(x)
     x, mask = yield from transformer(x, mask, encoder)
     return pool_tokens(x, mask, units, encoder.dropout)

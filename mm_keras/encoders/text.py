@@ -1,5 +1,7 @@
 """WordPiece ids, or bytes."""
 
+from functools import partial
+
 from keras import layers
 
 from mm_keras.encoders import UNITS
@@ -27,8 +29,9 @@ def build_text_transformer(inputs, encoder, tensor):
     mask = TokenMask()(inputs)
     x = embed_pieces(inputs, tensor, units)
     is_rotary = encoder.options["positions"] == "rotary"
-    x = layers.Dropout(encoder.dropout)(x if is_rotary else PositionEmbedding()(x))
-    x, mask = yield from transformer(x, mask, encoder, RotaryAttention if is_rotary else layers.MultiHeadAttention)
+    x = layers.Dropout(encoder.dropout)(x if is_rotary else PositionEmbedding(tensor.shape[0])(x))
+    attention = partial(RotaryAttention, steps=tensor.shape[0]) if is_rotary else layers.MultiHeadAttention
+    x, mask = yield from transformer(x, mask, encoder, attention)
     return pool_tokens(x, mask, units, encoder.dropout)
 
 

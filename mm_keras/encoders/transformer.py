@@ -15,21 +15,31 @@ EPSILON = 1e-3
 class PositionEmbedding(layers.Layer):
     """Adds a learned vector for each place.
 
+    Args:
+        steps: How many places there are. Defaults to `None`: as many as the input has.
     Input shape:
-        `(batch, steps, units)`; `steps` is fixed.
+        `(batch, steps, units)`, or fewer steps, which are the first ones.
     Output shape:
         The same.
     """
 
+    def __init__(self, steps=None, **kwargs):
+        super().__init__(**kwargs)
+        self.steps = steps
+
     def build(self, input_shape):
         small = keras.initializers.RandomNormal(stddev=0.02)
-        self.positions = self.add_weight(shape=input_shape[1:], initializer=small, name="positions")
+        shape = (self.steps or input_shape[1], input_shape[2])
+        self.positions = self.add_weight(shape=shape, initializer=small, name="positions")
 
     def call(self, x):
-        return x + ops.cast(self.positions, x.dtype)[: x.shape[1]]
+        return x + ops.cast(self.positions, x.dtype)[: ops.shape(x)[1]]
 
     def compute_output_shape(self, input_shape):
         return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "steps": self.steps}
 
 
 @keras.saving.register_keras_serializable("mm_keras")
@@ -43,12 +53,13 @@ class PairMask(layers.Layer):
         return keras.KerasTensor((mask.shape[0], 1, mask.shape[1]), dtype="bool")
 
 
-def rotate(x):
+def rotate(x, steps=None):
     """Turns each pair of units by an angle that grows with the step, so that products tell distances alone.
 
     Args:
-        x: `(batch, steps, heads, units)`; `steps` is fixed and `units` even. A pair is the units `i` and
-            `i + units / 2`, and turns by `step / 10000 ** (2 * i / units)` radians.
+        x: `(batch, steps, heads, units)`; `units` is even. A pair is the units `i` and `i + units / 2`, and turns by
+            `step / 10000 ** (2 * i / units)` radians.
+        steps: Most steps that `x` has. Defaults to `None`: its own, which are fixed.
 
     Returns:
         As `x`.
@@ -57,20 +68,35 @@ def rotate(x):
         Su et al. 2021, arXiv:2104.09864, section 3.4.2, equation 34. Differs: a pair is not two neighbours, which
         only names the units anew.
     """
-    steps, half = x.shape[1], x.shape[-1] // 2
+    steps, half = steps or x.shape[1], x.shape[-1] // 2
     angles = np.arange(steps)[:, None] * 10_000.0 ** (-np.arange(half) / half)
     # Computed in NumPy: 16 bits could not tell the angles of far steps apart.
-    cos, sin = (ops.cast(f(angles)[:, None].astype("float32"), x.dtype) for f in (np.cos, np.sin))
+    tables = (ops.cast(f(angles)[:, None].astype("float32"), x.dtype) for f in (np.cos, np.sin))
+    cos, sin = (table[: ops.shape(x)[1]] for table in tables)
     left, right = x[..., :half], x[..., half:]
     return ops.concatenate([left * cos - right * sin, left * sin + right * cos], axis=-1)
 
 
 @keras.saving.register_keras_serializable("mm_keras")
 class RotaryAttention(layers.MultiHeadAttention):
-    """The attention of Keras with queries and keys turned by their steps; see `rotate`."""
+    """The attention of Keras with queries and keys turned by their steps; see `rotate`.
+
+    Args:
+        args: As of `keras.layers.MultiHeadAttention`.
+        steps: Most steps of queries and keys. Defaults to `None`: their own, which are fixed.
+        kwargs: As of `keras.layers.MultiHeadAttention`.
+    """
+
+    def __init__(self, *args, steps=None, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.steps = steps
 
     def _compute_attention(self, query, key, value, *options, **more):
-        return super()._compute_attention(rotate(query), rotate(key), value, *options, **more)
+        query, key = rotate(query, self.steps), rotate(key, self.steps)
+        return super()._compute_attention(query, key, value, *options, **more)
+
+    def get_config(self):
+        return {**super().get_config(), "steps": self.steps}
 
 
 def transformer_block(x, attention_mask, dropout, attention=layers.MultiHeadAttention):
@@ -87,7 +113,7 @@ def transformer_block(x, attention_mask, dropout, attention=layers.MultiHeadAtte
     units = x.shape[-1]
     y = layers.LayerNormalization(epsilon=EPSILON)(x)
     # One step alone gets all the attention there is; Keras warns about it where it could be dropped.
-    drop = dropout if x.shape[1] > 1 else 0.0
+    drop = dropout if x.shape[1] != 1 else 0.0
     y = attention(units // HEAD_UNITS, HEAD_UNITS, dropout=drop)(y, y, attention_mask=attention_mask)
     x = layers.Add()([x, layers.Dropout(dropout)(y)])
     y = layers.LayerNormalization(epsilon=EPSILON)(x)

@@ -112,6 +112,7 @@ def train_members(recipe, data, parts, cut, out, verbose, say):
         first = trainer.network.get_weights() if first is None else first
         trainer.network.set_weights(first)
         history = trainer.train(own, Path(out) / "members" / str(number), verbose)
+        trainer = trainer.settled()
         trainer.fit_fusions(own.validation, say)
         history.insert(0, "member", number)
         found.append(Member(number, trainer, own.validation, len(own.train), history))

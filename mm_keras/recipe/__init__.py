@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from mm_keras.errors import RecipeError
 from mm_keras.recipe.balance import Balance, TaskBalance, check_balance
+from mm_keras.recipe.bucketing import check_bucket, is_sequence
 from mm_keras.recipe.fusion import Fusion
 from mm_keras.recipe.inputs import Audio, Encoder, Entity, Image, Input, Tabular, Text, Vector, Video
 from mm_keras.recipe.names import RESERVED, can_be_served
@@ -93,6 +94,11 @@ class Recipe(Part):
         return self
 
     @model_validator(mode="after")
+    def _buckets_have_sequences(self):
+        check_bucket(self)
+        return self
+
+    @model_validator(mode="after")
     def _sampling_has_classes(self):
         if self.training.sampling == "balanced" and self.sampling_task not in self._classifications():
             raise ValueError(
@@ -107,6 +113,13 @@ class Recipe(Part):
         if self.training.sampling == "as_is":
             return None
         return self.training.sampling_task or next(iter(self._classifications()), None)
+
+    @property
+    def bucketed(self):
+        """Names of the inputs whose batches training cuts to the longest row; none without `training.bucket`."""
+        if not self.training.bucket:
+            return ()
+        return tuple(name for name, spec in self.inputs.items() if is_sequence(spec))
 
     def _classifications(self):
         return [name for name, task in self.tasks.items() if task.kind == "classification"]
@@ -136,7 +149,7 @@ class Recipe(Part):
                 yield from ((f, f"inputs.{name}.{c}") for c, f in fields if (c, f) != own)
 
     def without(self, *names):
-        """Returns the recipe with these inputs left out; one that is left alone is balanced with nothing.
+        """Returns the recipe with these inputs left out; what has no use any more, a balance or buckets, is off.
 
         Raises:
             RecipeError: When there is no such input, or none would be left.
@@ -146,8 +159,10 @@ class Recipe(Part):
                 raise RecipeError(f"no input {name!r}.{nearest(name, self.inputs)} Inputs: {sorted(self.inputs)}")
         parts = {field: getattr(self, field) for field in type(self).model_fields}
         parts["inputs"] = {k: v for k, v in self.inputs.items() if k not in names}
-        if len(parts["inputs"]) == 1:
-            parts["training"] = self.training.model_copy(update={"balance": Balance()})
+        off = {"balance": Balance()} if len(parts["inputs"]) == 1 else {}
+        if not any(is_sequence(spec) for spec in parts["inputs"].values()):
+            off["bucket"] = False
+        parts["training"] = self.training.model_copy(update=off)
         return type(self)(**parts)
 
     def to_yaml(self):

@@ -17,6 +17,11 @@ def check_steps(training):
         raise ValueError(
             f"warmup_epochs: must be less than the epochs, {training.epochs}. Received: {training.warmup_epochs}"
         )
+    if training.bucket and training.jit_compile is True:
+        raise ValueError(
+            "bucket: XLA compiles the step for each length of a batch, and takes longer than the padding saves. Leave "
+            "one of `bucket` and `jit_compile` out."
+        )
     balance = training.balance.kind
     if training.accumulate_steps > 1 and balance in BY_BATCH:
         raise ValueError(

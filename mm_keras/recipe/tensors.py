@@ -47,6 +47,7 @@ class TensorInfo:
         numeric: How many of the first `groups` are numbers.
         bins: Edges of each number's bins, ascending, in the tensor's unit; empty unless the encoder asks for them.
         graph: What entities are embedded in.
+        trimmed: Whether batches have as many steps as their longest row needs, up to the first axis of `shape`.
     """
 
     shape: tuple[int, ...]
@@ -60,3 +61,9 @@ class TensorInfo:
     numeric: int = 0
     bins: tuple[tuple[float, ...], ...] = ()
     graph: Graph | None = None
+    trimmed: bool = False
+
+    @property
+    def input_shape(self):
+        """The shape that a model declares: `None` for the number of steps where batches are trimmed."""
+        return (None, *self.shape[1:]) if self.trimmed else self.shape

@@ -72,6 +72,13 @@ class Training(Part):
             beside `class_weight: balanced` the rare classes would count twice.
         sampling_task: The classification whose classes are balanced. Defaults to the first one. Rows without a label of
             it are not drawn.
+        bucket: Whether rows of similar length come in one batch, and the texts and sequences of a batch are cut to its
+            longest row: less padding, less time. Each row comes once an epoch as before, in an order of its own: fifty
+            batches of the shuffled rows at a time are sorted by their lengths (those of several inputs summed), and
+            the batches of these shuffled. The trained model has the recipe's lengths, and gives padded rows the same
+            answers. Lengths are rounded up to a sixteenth of the whole, a multiple of 8 at least. Fusions of tokens
+            get the padding back, so that there only the encoders are quicker. XLA compiles a step for each length: with
+            `bucket`, `jit_compile` `"auto"` is off on TensorFlow, and JAX waits for up to sixteen compilations.
         seed: Of splits, initial weights, order, augmentation and dropout.
     """
 
@@ -105,6 +112,7 @@ class Training(Part):
     cache_folder: str | None = None
     sampling: Literal["as_is", "balanced"] = "as_is"
     sampling_task: str | None = None
+    bucket: bool = False
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
     @model_validator(mode="after")

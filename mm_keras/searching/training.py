@@ -57,7 +57,7 @@ def train_trial(recipe, data, judge, out, behind):
         keras.utils.set_random_seed(recipe.training.seed)
         trainer = Trainer(recipe, *learn(recipe, data))
         rows = data.validation
-        watch = WatchScore(judge, trainer.model, trainer.tasks, trainer.tensors(rows), behind)
+        watch = WatchScore(judge, trainer.model, trainer.tasks, trainer.feed.tensors(rows), behind)
         epochs = len(trainer.train(data, out, verbose=False, callbacks=[watch]))
         if watch.is_behind:
             return None, epochs

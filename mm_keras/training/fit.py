@@ -170,6 +170,11 @@ def _announce(recipe, data, out, say):
             f"{data.name}: rows that stream from shards are drawn as they are. Set training.sampling to 'as_is', or "
             "load the manifest."
         )
+    if recipe.bucketed and streams:
+        raise DataError(
+            f"{data.name}: of rows that stream from shards the lengths are not known before they are read. Set "
+            "training.bucket to false, or load the manifest."
+        )
     if say is _silent:  # the checks below cost up to a second
         return
     say(repr(data))

@@ -106,11 +106,14 @@ def compile_network(network, model, recipe, tasks, heads, shares):
     if is_balanced(training):
         optimizer.share_steps(network.step_shares)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "missing"])
+    jit_compile = training.jit_compile
+    if training.bucket and jit_compile == "auto" and keras.backend.backend() == "tensorflow":
+        jit_compile = False  # every length of a batch would be compiled
     network.compile(
         optimizer=optimizer,
         loss={head: tasks[task].loss() for head, task in heads.items()},
         loss_weights=loss_weights(recipe, tasks, heads, shares),
         weighted_metrics={task: tasks[task].metrics() for task in tasks},
         steps_per_execution=training.steps_per_execution,
-        jit_compile=training.jit_compile,
+        jit_compile=jit_compile,
     )

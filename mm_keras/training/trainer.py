@@ -3,17 +3,13 @@
 import contextlib
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import keras
 import numpy as np
 import pandas as pd
 
-from mm_keras.data.caching import Cache
-from mm_keras.data.drawing import Epochs, make_draw
-from mm_keras.data.pipeline import make_dataset
-from mm_keras.data.service.client import check_size
-from mm_keras.data.shards.sharded import ShardedRows
 from mm_keras.model import build_model
 from mm_keras.training.averages import AveragedWeights
 from mm_keras.training.balance.build import balanced_network, is_balanced
@@ -22,8 +18,9 @@ from mm_keras.training.calibration import answers_of, describe, fit_calibration,
 from mm_keras.training.callbacks import BestWeights, Record
 from mm_keras.training.distributing.single import Single
 from mm_keras.training.epochs import Watchers, run_epochs
+from mm_keras.training.feed import Feed
 from mm_keras.training.heads import compile_network, level_inputs, loss_weights, scaling_levels, with_auxiliary
-from mm_keras.training.learn import loss_labels, targets_and_weights
+from mm_keras.training.learn import targets_and_weights
 from mm_keras.training.nan_guard import StopOnNaN, write_batches
 from mm_keras.training.rates import Rates
 from mm_keras.training.second_stage import fit_fusions, fusions_to_fit
@@ -39,14 +36,17 @@ class Trainer:
         begins: Whether encoders take the first weights that the recipe names; not when a checkpoint gives all of
             them. Defaults to `True`.
         place: Where it trains; see `distributing.place`. `None` is one device. Defaults to `None`.
+        is_trimmed: Whether the model takes trimmed batches where the recipe asks for `bucket`. Defaults to `True`.
 
     Attributes:
+        feed: The `Feed` of its batches.
         starts: Lines about encoders that start from weights learned elsewhere.
     """
 
-    def __init__(self, recipe, preprocessors, tasks, begins=True, place=None):
+    def __init__(self, recipe, preprocessors, tasks, begins=True, place=None, is_trimmed=True):
         self.recipe, self.preprocessors, self.tasks = recipe, preprocessors, tasks
         self.place, self.best_epoch, self.held_out = place or Single(), None, {}
+        self._trimmed = recipe.bucketed if is_trimmed else ()
         policy = keras.config.dtype_policy()
         keras.config.set_dtype_policy(recipe.training.precision)
         try:
@@ -57,19 +57,21 @@ class Trainer:
 
     def _build(self, begins):
         recipe, tasks = self.recipe, self.tasks
-        self.model = build_model(recipe, {n: p.tensor for n, p in self.preprocessors.items()}, tasks)
+        tensors = {n: replace(p.tensor, trimmed=n in self._trimmed) for n, p in self.preprocessors.items()}
+        self.model = build_model(recipe, tensors, tasks)
         self.starts = start_encoders(recipe, self.model, self.preprocessors, begins)
         network, self.heads, self.shares = with_auxiliary(recipe, self.model, tasks)
-        self.packed = level_inputs(recipe, self.preprocessors)
-        network = scaling_levels(network, self.packed)
+        packed = level_inputs(recipe, self.preprocessors)
+        network = scaling_levels(network, packed)
         self.network = balanced_network(recipe, self.model, network, self.heads, tasks, self.shares)
+        self.feed = Feed(recipe, self.preprocessors, tasks, self.heads, packed, self._trimmed)
         self.place.adapt(self.model)
 
     def settled(self):
-        """Returns the trainer of a model on one device, as any other from here on, with the weights of this one."""
-        if self.place.devices == 1:
+        """Returns the trainer of a model on one device and of the recipe's lengths, with the weights of this one."""
+        if self.place.devices == 1 and not self._trimmed:
             return self
-        found = Trainer(self.recipe, self.preprocessors, self.tasks, begins=False)
+        found = Trainer(self.recipe, self.preprocessors, self.tasks, begins=False, is_trimmed=False)
         found.model.set_weights(self.model.get_weights())
         found.best_epoch = self.best_epoch
         return found
@@ -90,7 +92,7 @@ class Trainer:
         training = self.recipe.training
         validation = None
         if count := len(data.validation):
-            validation = self.place.batches(self.dataset(data.validation), training.batch_size, count)
+            validation = self.place.batches(self.feed.dataset(data.validation), training.batch_size, count)
         balancing = self._balancing(data, validation)
         self.prepare(data.train)
         best = [] if validation is None else [BestWeights(self._validation_losses(), training.patience)]
@@ -103,7 +105,7 @@ class Trainer:
             watching = [averaged, *watching, averaged.back]
         tell = None
         if not self.place.rank:
-            tell = lambda *place: write_batches(Path(out), self.again(data.train, *place), data.train)  # noqa: E731
+            tell = lambda *place: write_batches(Path(out), self.feed.again(data.train, *place), data.train)  # noqa: E731
         guard = StopOnNaN(tell)
         watching = [Rates(training), *balancing, guard, *watching, Record()]
         history = self._run(data.train, validation, watching, verbose, keeper)
@@ -129,13 +131,13 @@ class Trainer:
 
         servers = self.place.servers
         if servers is not None:
-            self._check_served(rows, servers)
+            self.feed.check_served(rows, servers)
 
         def batches(numbers, skipped):
             if servers is None:
-                made = self.dataset(rows, numbers).skip(skipped)
+                made = self.feed.dataset(rows, numbers).skip(skipped)
             else:
-                made = servers.batches(lambda part: self.dataset(rows, numbers, part), steps, skipped)
+                made = servers.batches(lambda part: self.feed.dataset(rows, numbers, part), steps, skipped)
             return self.place.batches(made, training.batch_size)
 
         length = {"epochs": training.epochs, "steps": steps, "apart": steps % training.steps_per_execution > 0}
@@ -156,7 +158,7 @@ class Trainer:
                 # As many training rows as validate, from all over the split, as they are without augmentation.
                 count = min(len(data.train), len(data.validation))
                 rows = data.train.take(np.linspace(0, len(data.train) - 1, count).astype(int))
-                found += balance.callbacks((self.dataset(rows), validation))
+                found += balance.callbacks((self.feed.dataset(rows), validation))
         return found
 
     def _validation_losses(self):
@@ -176,7 +178,7 @@ class Trainer:
             return
         counts = {}
         if len(rows):
-            counts, self.held_out = fit_fusions(self.model, self.recipe.inputs, fusions, self.tensors(rows))
+            counts, self.held_out = fit_fusions(self.model, self.recipe.inputs, fusions, self.feed.tensors(rows))
         for task in fusions:
             count = counts.get(task, 0)
             done = f"is fitted on {count} rows" if count else "stays a plain pool, for there are no labelled rows"
@@ -228,53 +230,6 @@ class Trainer:
         targets, weights = ({h: part[task] for h, task in self.heads.items()} for part in (targets, weights))
         self.network.compute_loss(None, targets, outputs, weights)
         self.network.compute_metrics(None, targets, outputs, weights)
-
-    def again(self, rows, epoch, batches):
-        """Yields `((tensors, targets, weights), positions in rows)` of some batches of an epoch, as they were.
-
-        Args:
-            rows: The training `Rows`.
-            epoch: Its number, from 0.
-            batches: The `range` of their numbers.
-        """
-        size, numbers = self.recipe.training.batch_size, range(epoch, epoch + 1)
-        order = make_dataset(self.preprocessors, rows, batch_size=size, epochs=self._epochs(rows, numbers))
-        parts = self.dataset(rows, numbers), order.map(lambda tensors, at: at)
-        yield from zip(*(p.skip(batches.start).take(len(batches)).as_numpy_iterator() for p in parts), strict=True)
-
-    def _check_served(self, rows, servers):
-        """Raises when data servers cannot make the batches of the rows."""
-        if isinstance(rows, ShardedRows):
-            files = {"the shards": rows.shard_table()[0]}
-        else:
-            names = [n for n, p in self.preprocessors.items() if p.row_wise]
-            files = {f"input {n!r}": [path for path in rows.cells[n].flat if path] for n in names}
-            check_size((rows.cells, loss_labels(self.tasks, self.heads, rows)))
-        servers.check_files(files)
-
-    def dataset(self, rows, epochs=None, part=None):
-        """Returns the rows as batches for `network`; shuffled and augmented for a `range` of `epochs`.
-
-        With a `part`, as `Epochs` takes it, they are for data servers, and nothing decoded is kept.
-        """
-        epochs = None if epochs is None else self._epochs(rows, epochs, part or (0, 1))
-        return self._batches(rows, part is None, epochs=epochs, packed=self.packed)
-
-    def tensors(self, rows):
-        """Returns the rows, in order, as batches of model tensors, which `model` takes, with targets and weights."""
-        return self._batches(rows)
-
-    def _batches(self, rows, keeps=True, **options):
-        training = self.recipe.training
-        cache = Cache(int(training.cache_gb * 2**30), training.cache, training.cache_folder) if keeps else None
-        labels = loss_labels(self.tasks, self.heads, rows)
-        return make_dataset(
-            self.preprocessors, rows, batch_size=training.batch_size, labels=labels, cache=cache, **options
-        )
-
-    def _epochs(self, rows, numbers, part=(0, 1)):
-        training, draw = self.recipe.training, make_draw(rows, self.recipe.sampling_task)
-        return Epochs(numbers, training.seed, mixup=training.mixup, cutmix=training.cutmix, draw=draw, part=part)
 
 
 def _values(outputs):

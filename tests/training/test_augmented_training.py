@@ -53,7 +53,7 @@ def test_validation_rows_are_neither_augmented_nor_mixed(data):
     batches = []
     for recipe in (recipe_of(mixup=0.4, cutmix=1.0), recipe_of()):
         trainer = Trainer(recipe, *learn(recipe, data))
-        batches.append(list(trainer.dataset(data.validation).as_numpy_iterator()))
+        batches.append(list(trainer.feed.dataset(data.validation).as_numpy_iterator()))
     for one, other in zip(*batches, strict=True):
         for mine, theirs in zip(one, other, strict=True):
             assert mine.keys() == theirs.keys()

@@ -75,7 +75,7 @@ def test_ogm_weights_by_hand():
 def test_ogm_scores_count_rows_that_have_the_input_and_the_label(table):
     trainer = trainer_of(table, balance="ogm_ge")
     network = trainer.network
-    tensors, targets, weights = next(iter(trainer.dataset(load(table, trainer.recipe).train)))
+    tensors, targets, weights = next(iter(trainer.feed.dataset(load(table, trainer.recipe).train)))
     logits, present = network.plan.watched(tensors, training=False)
     step = SimpleNamespace(logits=logits, targets=targets, weights=weights, present=present)
     found = network.inputs_balance.scores(step)
@@ -119,7 +119,7 @@ def test_opposite_and_empty_gradients_join_to_numbers():
 
 def test_the_gradients_of_encoders_are_joined_and_all_others_summed(table):
     trainer = trainer_of(table, balance="mmpareto")
-    plan, batch = trainer.network.plan, next(iter(trainer.dataset(load(table, trainer.recipe).train)))
+    plan, batch = trainer.network.plan, next(iter(trainer.feed.dataset(load(table, trainer.recipe).train)))
     step = step_of(trainer.network, *batch)
     got = trainer.network.inputs_balance.gradients(step)
     joint = step.tape.gradient(step.fusion, plan.variables)
@@ -180,7 +180,7 @@ def test_gradnorm_steps_down_the_distance_to_its_target():
 
 def test_gradnorm_takes_the_norms_in_the_fusion(table):
     trainer = trainer_of(table, task_balance="gradnorm")
-    network, batch = trainer.network, next(iter(trainer.dataset(load(table, trainer.recipe).train)))
+    network, batch = trainer.network, next(iter(trainer.feed.dataset(load(table, trainer.recipe).train)))
     shared = {id(w) for w in network.plan.shared}
     assert shared == {id(w) for w in trainer.model.get_layer("fusion").trainable_weights}
     step = step_of(network, *batch)
@@ -228,8 +228,8 @@ def test_blending_weights_by_hand():
 def test_blending_measures_rows_that_have_the_input(table):
     trainer = trainer_of(table, balance="gradient_blending")
     rows = load(table, trainer.recipe).train
-    got = trainer.network.inputs_balance.measure(trainer.dataset(rows))
-    batches = list(trainer.dataset(rows))
+    got = trainer.network.inputs_balance.measure(trainer.feed.dataset(rows))
+    batches = list(trainer.feed.dataset(rows))
     tensors, targets, weights = (
         {k: np.concatenate([b[i][k] for b in batches]) for k in batches[0][i]} for i in range(3)
     )
@@ -256,7 +256,7 @@ def test_a_plain_balance_steps_as_keras_does(table):
     trainer.compile()
     start = trainer.network.get_weights()
     rows = load(table, trainer.recipe).train
-    logs = [trainer.network.fit(trainer.dataset(rows, range(2)), verbose=0, shuffle=False).history["loss"][-1]]
+    logs = [trainer.network.fit(trainer.feed.dataset(rows, range(2)), verbose=0, shuffle=False).history["loss"][-1]]
     ends = [trainer.network.get_weights()]
     trainer.network.set_weights(start)
     network = trainer.network
@@ -265,7 +265,7 @@ def test_a_plain_balance_steps_as_keras_does(table):
         network.input, network.output, plan=plan, inputs_balance=PlainInputs(plan), tasks_balance=PlainTasks(plan)
     )
     trainer.compile()
-    logs.append(trainer.network.fit(trainer.dataset(rows, range(2)), verbose=0, shuffle=False).history["loss"][-1])
+    logs.append(trainer.network.fit(trainer.feed.dataset(rows, range(2)), verbose=0, shuffle=False).history["loss"][-1])
     ends.append(trainer.network.get_weights())
     assert logs[0] == pytest.approx(logs[1], rel=1e-5)
     for one, two in zip(*ends, strict=True):
@@ -316,7 +316,7 @@ def test_a_balanced_run_is_a_plain_model_with_what_was_learned_in_its_history(ta
 def test_heads_that_only_watch_move_no_encoder(table):
     """OGM's own heads see embeddings whose gradient ends there."""
     trainer = trainer_of(table, balance="ogm_ge")
-    step = step_of(trainer.network, *next(iter(trainer.dataset(load(table, trainer.recipe).train))))
+    step = step_of(trainer.network, *next(iter(trainer.feed.dataset(load(table, trainer.recipe).train))))
     for name, own in trainer.network.plan.encoders.items():
         assert all(g is None for g in step.tape.gradient(step.alone[name], own))
         assert all(g is not None for g in step.tape.gradient(step.fusion, own))
@@ -327,7 +327,7 @@ def test_heads_that_only_watch_move_no_encoder(table):
 def test_ogm_modulates_in_the_first_epochs_alone(table):
     trainer = trainer_of(table, balance="ogm_ge")
     network, balance = trainer.network, trainer.network.inputs_balance
-    step = step_of(network, *next(iter(trainer.dataset(load(table, trainer.recipe).train))))
+    step = step_of(network, *next(iter(trainer.feed.dataset(load(table, trainer.recipe).train))))
     plain = PlainInputs.gradients(balance, step)
     for done, slowed in ((0.0, 1), (0.49, 1), (0.5, 0), (0.9, 0)):
         network.begin_epoch(done)

@@ -32,7 +32,7 @@ def accuracy(folder, seed, training):
     trainer.train(data, folder, verbose=False)
     hits = [
         trainer.model(tensors, training=False)["label"].numpy().argmax(1) == targets["label"].numpy().argmax(1)
-        for tensors, targets, _ in trainer.tensors(data.test)
+        for tensors, targets, _ in trainer.feed.tensors(data.test)
     ]
     return np.concatenate(hits).mean()
 

@@ -222,7 +222,7 @@ def test_a_loss_that_is_no_number_ends_the_training(card_data, tmp_path):
         load_run(tmp_path / "run")
     rows, trainer = card_data.train, trainer_of(recipe, card_data)
     digit = trainer.tasks["digit"]
-    tensors, targets, _ = list(trainer.dataset(rows, range(1)).as_numpy_iterator())[1]
+    tensors, targets, _ = list(trainer.feed.dataset(rows, range(1)).as_numpy_iterator())[1]
     with np.load(tmp_path / "run/nan_batch.npz") as batch:
         np.testing.assert_array_equal(batch["input/card"], tensors["card"])
         np.testing.assert_array_equal(batch["target/digit"], targets["digit"])
@@ -293,7 +293,7 @@ def test_two_tasks_begin_at_a_loss_of_about_one_each(digits_folder):
     data = load(table, recipe, root=digits_folder)
     trainer = trainer_of(recipe, data)
     trainer.compile()
-    scores = trainer.network.evaluate(trainer.dataset(data.train), return_dict=True, verbose=0)
+    scores = trainer.network.evaluate(trainer.feed.dataset(data.train), return_dict=True, verbose=0)
     for task in ("digit", "magnitude"):
         assert scores[f"{task}_loss"] * trainer.loss_weights[task] == pytest.approx(1, abs=0.3)
 
@@ -307,7 +307,7 @@ def test_a_row_without_one_label_teaches_the_other_task_only(digits_folder):
     data = load(table, recipe, root=digits_folder)
     assert len(data.rows) == 200
     trainer = trainer_of(recipe, data)
-    for _, targets, weights in trainer.dataset(data.train).as_numpy_iterator():
+    for _, targets, weights in trainer.feed.dataset(data.train).as_numpy_iterator():
         np.testing.assert_array_equal(weights["digit"], targets["digit"].sum(axis=1))
         np.testing.assert_array_equal(weights["digit"] + weights["magnitude"], 1)
 

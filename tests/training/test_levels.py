@@ -28,7 +28,7 @@ def data(digits_folder):
 
 def test_the_network_gets_bytes_and_gives_what_it_gives_of_the_scaled_pixels(data):
     trainer = Trainer(recipe_of(), *learn(recipe_of(), data))
-    fed, scaled = (next(iter(batches(data.validation)))[0] for batches in (trainer.dataset, trainer.tensors))
+    fed, scaled = (next(iter(batches(data.validation)))[0] for batches in (trainer.feed.dataset, trainer.feed.tensors))
     assert {n: x.dtype.name for n, x in fed.items()} == {"scan": "uint8", "card": "float32"}
     assert np.ptp(fed["scan"]) > 200  # of 255
     np.testing.assert_array_equal(fed["scan"] / np.float32(255), scaled["scan"])

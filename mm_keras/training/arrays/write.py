@@ -36,7 +36,7 @@ def write_arrays(recipe, data, out):
 
     Raises:
         RecipeError: When the recipe holds what needs TensorFlow in training: a balance, mixing of rows, encoders that
-            start from weights or vectors learned elsewhere, entities.
+            start from weights or vectors learned elsewhere, entities; or buckets by length.
         DataError: As `fit`.
     """
     recipe, out = load_recipe(recipe), Path(out)
@@ -76,6 +76,7 @@ def check_arrays(recipe):
         "training.cutmix": training.cutmix > 0.0,
         "training.ema": training.ema > 0.0,
         "training.sampling": training.sampling != "as_is",
+        "training.bucket": training.bucket,
         "training.modality_dropout_schedule": training.modality_dropout_schedule != "constant",
     }
     for name, spec in recipe.inputs.items():

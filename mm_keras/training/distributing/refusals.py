@@ -23,6 +23,8 @@ def check_backend(recipe):
         _refuse("training.balance and training.task_balance", "they take gradients with TensorFlow's tape")
     if training.modality_dropout_schedule != "constant":
         _refuse("training.modality_dropout_schedule", "JAX compiles the rate into the step, which would never change")
+    if len(recipe.bucketed) > 1:
+        _refuse("training.bucket", f"JAX compiles the step for each combination of the lengths of {recipe.bucketed}")
     for name, spec in recipe.inputs.items():
         if spec.kind == "entity" and spec.encoder_options.get("pretrain"):
             _refuse(f"inputs.{name}.encoder.options.pretrain", "vectors of triples are learned with TensorFlow's tape")
