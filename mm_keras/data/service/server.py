@@ -35,7 +35,7 @@ class DataServer:
         DataError: When a port is taken, or it cannot be kept to this machine.
     """
 
-    def __init__(self, port=0, worker_port=0, host=HERE):
+    def __init__(self, port=0, worker_port=0, host="127.0.0.1"):
         for part in PREPROCESSORS.values():
             resolve(part)  # registers ops that graphs hold, such as those of tensorflow_text
         if not tf.io.gfile.exists(PLACE):  # another server of this process has written the same
