@@ -7,6 +7,7 @@ import tensorflow as tf
 from mm_keras.errors import DataError
 from mm_keras.recipe.inputs import PRETRAIN
 from mm_keras.registry import nearest
+from mm_keras.training.optimizer import summed
 
 BATCH_ROWS, NEGATIVES, MARGIN, LEARNING_RATE = 512, 8, 1.0, 0.02
 
@@ -109,7 +110,8 @@ def _step(entities, relations, optimizer, method):
             relation = tf.gather(relations.value, rows[:, 1:2])
             true = score(tf.gather(entities.value, rows[:, :1]), relation, tf.gather(entities.value, rows[:, 2:]))
             value = loss(true, score(tf.gather(entities.value, heads), relation, tf.gather(entities.value, tails)))
-        optimizer.apply(tape.gradient(value, [entities.value, relations.value]), [entities, relations])
+        gradients = tape.gradient(value, [entities.value, relations.value])
+        optimizer.apply([summed(g) for g in gradients], [entities, relations])
         if method == "transe":
             entities.assign(entities / tf.maximum(tf.norm(entities.value, axis=1, keepdims=True), 1e-9))
 

@@ -29,6 +29,9 @@ class RatedAdamW(keras.optimizers.AdamW):
         Acceleration of stochastic approximation by averaging; exponentially as in Tarvainen and Valpola 2017,
         arXiv:1703.01780, section 3. Differs: the momentum grows as in TensorFlow's `ExponentialMovingAverage`, so that
         a short training is not averaged with its beginning.
+
+    The gradient of an embedding is summed over the places where a row was read, as everywhere but in Keras on
+    TensorFlow, whose optimizers square, and count in the norm, each place by itself.
     """
 
     def __init__(self, *args, rates=None, average=None, **kwargs):
@@ -56,6 +59,9 @@ class RatedAdamW(keras.optimizers.AdamW):
                 variable, in the order of `build`; called in each step, inside the graph.
         """
         self.shares = shares
+
+    def apply(self, grads, trainable_variables=None):
+        super().apply([summed(g) for g in grads], trainable_variables)
 
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
@@ -87,6 +93,15 @@ class RatedAdamW(keras.optimizers.AdamW):
 
     def get_config(self):
         return {**super().get_config(), "rates": self.rates, "average": self.average}
+
+
+def summed(gradient):
+    """Returns a gradient as one tensor; TensorFlow has a row for each place where one of an embedding was read."""
+    if gradient is None or keras.backend.backend() != "tensorflow":
+        return gradient
+    import tensorflow as tf
+
+    return tf.convert_to_tensor(gradient)
 
 
 def _devices_of_this_step():

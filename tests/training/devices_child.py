@@ -1,7 +1,7 @@
 """What the tests of devices, hosts and backends run in processes of their own: `devices_child.py JOB..`.
 
-A job, `key=value,key=value`, trains `two_input_recipe` into `out`; with `devices`, `hosts`, `resume`, and `pause`,
-seconds after each batch.
+A job, `key=value,key=value`, trains `two_input_recipe` into `out`; with `devices`, `hosts`, `resume`, `words`, and
+`pause`, seconds after each batch.
 """
 
 import os
@@ -16,13 +16,17 @@ import mm_keras as mm
 from mm_keras.errors import HostLost, Interrupted
 
 
-def two_input_recipe(dropout=0.0, **training):
-    """A batch normalisation, a gradient that is clipped, and batches of 14 rows: 56 to train on, 11 to validate."""
+def two_input_recipe(dropout=0.0, words=False, **training):
+    """A batch normalisation, a gradient that is clipped, and batches of 14 rows: 56 to train on, 11 to validate.
+
+    With `words` the second input is a text, whose embedding is read at the same rows again and again.
+    """
     encoder = mm.Encoder(size="tiny", dropout=dropout)
+    title = mm.Text(length=8, encoder=mm.Encoder(kind="cnn", size="tiny", dropout=dropout))
     return mm.Recipe(
         inputs={
             "signal": mm.Vector(prefix="f", encoder=encoder),
-            "card": mm.Tabular(numeric=["price"], encoder=encoder),
+            **({"title": title} if words else {"card": mm.Tabular(numeric=["price"], encoder=encoder)}),
         },
         fusion=mm.Fusion("concat", units=8, dropout=dropout),
         tasks={"kind": mm.Classification(), "rating": mm.Regression(weight=100.0)},
@@ -36,6 +40,7 @@ def two_input_table():
     x = rng.standard_normal((75, 5)).astype(np.float32)
     columns = {f"f{i}": x[:, i] for i in range(5)}
     columns |= {"price": rng.normal(10, 3, 75), "kind": np.where(x[:, 0] > 0, "a", "b"), "rating": x @ np.arange(5.0)}
+    columns["title"] = [" ".join(rng.choice(["red", "green", "blue", "grey"], 6)) for _ in x]
     return pd.DataFrame(columns | {"split": ["train"] * 56 + ["validation"] * 11 + ["test"] * 8})
 
 
@@ -50,7 +55,8 @@ class Pause(keras.callbacks.Callback):
 
 def run(job):
     options = dict(word.split("=") for word in job.split(","))
-    recipe = two_input_recipe(float(options.get("dropout", 0)), checkpoint_steps=int(options.get("every", 0)))
+    every = int(options.get("every", 0))
+    recipe = two_input_recipe(float(options.get("dropout", 0)), "words" in options, checkpoint_steps=every)
     mm.fit(
         recipe,
         mm.load(two_input_table(), recipe),

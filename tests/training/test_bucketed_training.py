@@ -74,7 +74,7 @@ def test_a_step_without_padding_is_the_step_with_it(text, series, fusion):
     settled = cut.settled()
     assert settled.feed.trimmed == ()
     assert settled.settled() is settled
-    for (short, *_), (long, *_) in zip(cut.dataset(data.test), settled.dataset(data.test), strict=True):
+    for (short, *_), (long, *_) in zip(cut.feed.dataset(data.test), settled.feed.dataset(data.test), strict=True):
         assert short["title"].shape[1] <= long["title"].shape[1] == 96
         expected, got = cut.network(short, training=False), settled.network(long, training=False)
         for head in expected:

@@ -155,12 +155,13 @@ def assert_alike(one, other, tolerance=1e-5):
 @pytest.mark.slow
 def test_two_logical_devices_of_tensorflow_train_as_one(tmp_path):
     """Without dropout, whose masks differ from device to device; with batch normalisation and clipped gradients."""
-    recipe = two_input_recipe()
-    mm.fit(recipe, mm.load(two_input_table(), recipe), tmp_path / "one", verbose=False)
-    jobs = ({"out": tmp_path / name, "devices": 2} for name in ("two", "again"))
+    for name, words in (("one", False), ("words on one", True)):
+        recipe = two_input_recipe(words=words)
+        mm.fit(recipe, mm.load(two_input_table(), recipe), tmp_path / name, verbose=False)
+    jobs = {"out": tmp_path / "two", "devices": 2}, {"out": tmp_path / "words on two", "devices": 2, "words": 1}
     finish(start(environment("tensorflow", tmp_path), *jobs))
     assert_alike(tmp_path / "one", tmp_path / "two")
-    assert_alike(tmp_path / "one", tmp_path / "again")  # a second strategy in a process would fail
+    assert_alike(tmp_path / "words on one", tmp_path / "words on two")  # a second strategy in a process would fail
     assert mm.load_run(tmp_path / "two").info["trained_on"] == 2
 
 

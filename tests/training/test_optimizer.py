@@ -53,6 +53,25 @@ def test_decay_alone_is_scaled_too():
         np.testing.assert_allclose(new, factor * old, rtol=1e-6)
 
 
+def test_an_embedding_moves_as_the_dense_layer_that_it_stands_for():
+    """Words that come several times in a batch have one gradient, the sum over their places."""
+    ids = np.random.default_rng(0).integers(0, 4, (5, 8, 6))  # of five words, the last never read
+    y = np.random.default_rng(1).normal(size=(5, 8, 2)).astype("float32")
+    ends = []
+    for first in (keras.layers.Embedding(5, 3), keras.layers.Dense(3, use_bias=False)):
+        keras.utils.set_random_seed(1)
+        words = isinstance(first, keras.layers.Dense)
+        inputs = keras.Input((6, 5) if words else (6,), dtype="float32" if words else "int32")
+        network = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(first(inputs))))
+        network.set_weights([np.linspace(-1, 1, w.size).reshape(w.shape) for w in network.get_weights()])
+        network.compile(RatedAdamW(0.05, weight_decay=0.1, global_clipnorm=0.3), "mse", run_eagerly=True)
+        for batch, target in zip(ids, y, strict=True):
+            network.train_on_batch(np.eye(5, dtype="float32")[batch] if words else batch, target)
+        ends.append(network.get_weights())
+    for one, other in zip(*ends, strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-6)
+
+
 def test_rates_survive_a_stored_model(tmp_path):
     network, rates = model(), (0.25, 0.5, 1.0, 0.125)
     steps(network, RatedAdamW(**SETTINGS, rates=rates), 2)

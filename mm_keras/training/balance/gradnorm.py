@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from mm_keras.training.balance.plain import PlainTasks
-from mm_keras.training.balance.plan import dense
+from mm_keras.training.optimizer import summed
 
 LEAST = 1e-3
 
@@ -54,7 +54,7 @@ class GradNorm(PlainTasks):
     def _norm(self, step, task):
         """Returns the norm of a task's gradient in the shared weights; the optimizer's scale cancels out later."""
         found = step.tape.gradient(step.scaled[self.heads[task]], self.plan.shared)
-        squares = [tf.reduce_sum(dense(g) ** 2) for g in found if g is not None]
+        squares = [tf.reduce_sum(summed(g) ** 2) for g in found if g is not None]
         return self.plan.scales[task] * tf.sqrt(tf.add_n(squares))
 
     def variables(self):

@@ -4,7 +4,8 @@ import keras
 import tensorflow as tf
 
 from mm_keras.training.balance.plain import PlainInputs
-from mm_keras.training.balance.plan import dense, rows_losses
+from mm_keras.training.balance.plan import rows_losses
+from mm_keras.training.optimizer import summed
 
 
 class GradientModulation(PlainInputs):
@@ -91,7 +92,7 @@ class GradientModulation(PlainInputs):
         return tf.exp(-rows_losses(self.plan.losses[head], step.targets[head], step.logits[head]))
 
     def _enhanced(self, gradient, shape):
-        gradient = dense(gradient)
+        gradient = summed(gradient)
         if gradient is None:
             return None
         gradient = tf.ensure_shape(gradient, shape)  # that of a table is made of the rows that were read

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from mm_keras.training.balance.plain import PlainInputs
-from mm_keras.training.balance.plan import dense
+from mm_keras.training.optimizer import summed
 
 
 class ParetoGradients(PlainInputs):
@@ -40,8 +40,8 @@ class ParetoGradients(PlainInputs):
 
     def gradients(self, step):
         variables = self.plan.variables
-        joint = [dense(g) for g in step.tape.gradient(step.fusion, variables)]
-        alone = [dense(g) for g in step.tape.gradient(list(step.alone.values()), variables)]
+        joint = [summed(g) for g in step.tape.gradient(step.fusion, variables)]
+        alone = [summed(g) for g in step.tape.gradient(list(step.alone.values()), variables)]
         found = [_sum(g, u) for g, u in zip(joint, alone, strict=True)]
         place = {id(w): i for i, w in enumerate(variables)}
         for name, own in self.plan.encoders.items():

@@ -101,8 +101,3 @@ def rows_losses(loss, targets, logits):
     """Returns the loss of each row, `(batch,)`."""
     found = loss.call(targets, logits)
     return tf.reduce_mean(tf.reshape(found, [tf.shape(found)[0], -1]), axis=1)
-
-
-def dense(gradient):
-    """Returns a gradient as a tensor; that of an embedding comes as the rows that were read."""
-    return gradient if gradient is None else tf.convert_to_tensor(gradient)
