@@ -12,7 +12,7 @@ from queue import SimpleQueue
 import mm_keras
 from mm_keras.errors import DataError
 
-THREADS = 4  # of a process; more wait for each other, since a fourth of a small picture's time is Python's
+CORES = 4  # that a process can keep busy, since a fourth of a small picture's time is Python's
 
 
 def share_cores(recipe, processes=None):
@@ -28,8 +28,9 @@ def share_cores(recipe, processes=None):
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     has_files = any(spec.kind in ("image", "audio", "video") for spec in recipe.inputs.values())
     if processes is None:
-        processes = -(-cores // THREADS) if has_files else cores
-    return processes, -(-cores // processes) if has_files else 1
+        processes = -(-cores // CORES) if has_files else cores
+    # Two for each core: while one thread waits for Python's lock, another decodes.
+    return processes, 2 * -(-cores // processes) if has_files else 1
 
 
 class Workers:

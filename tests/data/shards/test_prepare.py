@@ -271,11 +271,11 @@ def test_processes_and_threads_change_no_byte(table, tmp_path):
 @pytest.mark.parametrize("cores", [1, 2, 4, 5, 16])
 def test_cores_are_shared(cores, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
-    expected = {1: (1, 1), 2: (1, 2), 4: (1, 4), 5: (2, 3), 16: (4, 4)}
+    expected = {1: (1, 2), 2: (1, 4), 4: (1, 8), 5: (2, 6), 16: (4, 8)}
     assert share_cores(RECIPE) == expected[cores]
     assert share_cores(FACTS) == (cores, 1)  # no file, no thread
-    assert share_cores(RECIPE, 1) == (1, cores)
-    assert share_cores(RECIPE, 32) == (32, 1)
+    assert share_cores(RECIPE, 1) == (1, 2 * cores)
+    assert share_cores(RECIPE, 32) == (32, 2)
 
 
 def test_sound_of_other_codes_becomes_wav(tmp_path):
