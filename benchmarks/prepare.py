@@ -62,7 +62,7 @@ PREPARE = """
 import sys, time
 from mm_keras import prepare
 began = time.perf_counter()
-shards = prepare(sys.argv[1] + "/m.csv", sys.argv[1] + "/recipe.yaml", sys.argv[2], processes=int(sys.argv[3]))
+shards = prepare(sys.argv[1] + "/m.csv", sys.argv[1] + "/recipe.yaml", sys.argv[2], processes=int(sys.argv[3]) or None)
 count = sum(shards.rows.values())
 print(count / (time.perf_counter() - began))
 """
@@ -128,7 +128,8 @@ def measure_files(folder, rows, rounds):
         programs = list(zip(seen, (PLAIN_TF, PLAIN_PILLOW, PREPARE), strict=True))
         for name, code in programs if turn % 2 else programs[::-1]:
             began, spent = time.perf_counter(), processor_seconds()
-            (rate,) = call(code, source, folder / "out", CORES)
+            processes = 0 if name == "prepare" else CORES  # as many as pay
+            (rate,) = call(code, source, folder / "out", processes)
             busy[name].append(processor_seconds() - spent)
             seen[name].append(rate)
             whole = time.perf_counter() - began

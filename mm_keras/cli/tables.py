@@ -33,7 +33,7 @@ def prepare(
     manifest: Annotated[str, typer.Argument(help="A manifest, or a folder of split/class/file; or an address of one.")],
     recipe: RecipeFile,
     out: Annotated[str, typer.Option(help="The shards folder to make, or an address; called again, it goes on.")],
-    processes: Annotated[int | None, typer.Option(help="Side by side. Defaults to the cores.", min=1)] = None,
+    processes: Annotated[int | None, typer.Option(help="Side by side. Defaults to as many as pay.", min=1)] = None,
     shard_rows: Annotated[int, typer.Option(help="Rows in a shard.", min=1)] = 1024,
     image_side: Annotated[int | None, typer.Option(help="Longest side of a picture, pixels.", min=1)] = None,
     seed: Annotated[int | None, typer.Option(help="Of split and order. Defaults to the recipe's.")] = None,

@@ -96,7 +96,19 @@ def probe_jpeg(contents):
     """As `probe_picture` of a JPEG: it is read to its end, but put together at an eighth of its size."""
     height, width, _ = tf.unstack(tf.image.extract_jpeg_shape(contents))
     with tf.control_dependencies([check_size(height, width)]):
-        return tf.size(tf.io.decode_jpeg(contents, channels=3, ratio=8))
+        return _eighth(contents)
+
+
+def probe_jpegs(contents):
+    """As `probe_jpeg` of each of a few, strings `(count,)`; fails when one does. It takes fewer steps for each."""
+    each = tf.unstack(contents)
+    sides = tf.cast(tf.stack([tf.image.extract_jpeg_shape(content)[:2] for content in each]), tf.int64)
+    with tf.control_dependencies([check_size(tf.reduce_max(tf.reduce_prod(sides, axis=1)), 1)]):
+        return tf.add_n([_eighth(content) for content in each])
+
+
+def _eighth(contents):
+    return tf.size(tf.io.decode_jpeg(contents, channels=3, ratio=8))
 
 
 # Bytes of a PNG: signature and IHDR, the high bytes of width and height, the bit depth, and `IDAT`.

@@ -40,8 +40,8 @@ def make_on_beam(work, place, numbers, arguments):
         made = pipeline | beam.Create(list(numbers)) | beam.Reshuffle()
         _ = made | beam.Map(make_one, str(place))
     # Through the place, since a pipeline hands nothing back: its workers may be anywhere.
-    with Maker(work, str(place)) as maker:
-        return [maker.make(number) for number in numbers]
+    maker = Maker(work, str(place))
+    return [maker.make(number) for number in numbers]
 
 
 def make_one(number, out):

@@ -14,13 +14,12 @@ import pandas as pd
 
 from mm_keras.data.quarantine import COLUMNS, first_faults
 from mm_keras.data.shards.dataset import BAD, FILE, FORMAT, Shards, open_shards
-from mm_keras.data.shards.files import default_processes
 from mm_keras.data.shards.places import open_place
 from mm_keras.data.shards.plan import SPLITS, Options, make_plan
 from mm_keras.data.shards.records import describe_fields
 from mm_keras.data.shards.shard import WORK
 from mm_keras.data.shards.source import open_source
-from mm_keras.data.shards.workers import Workers, make_here
+from mm_keras.data.shards.workers import Workers, share_cores
 from mm_keras.errors import DataError
 from mm_keras.recipe import load_recipe
 
@@ -53,7 +52,7 @@ def prepare(
     Rows are shuffled by the seed into shards, whose content depends on the table, its files, the recipe and the options
     alone: not on the number of processes, nor on kills. A shard counts once it is whole; called again after a kill, the
     rest is made. (A file that was mended meanwhile is looked at again in a new folder only.) Memory holds some rows'
-    files for each process and, of each row of the table, about 60 bytes; 200 while splits are drawn, which a column
+    files for each core and, of each row of the table, about 60 bytes; 200 while splits are drawn, which a column
     `split` saves.
 
     Args:
@@ -66,7 +65,8 @@ def prepare(
         split: As in `load`, and drawn as there, but before any file is opened: a bad file changes no other row's split.
         seed: Of split and order. Defaults to the recipe's.
         max_bad: Share of bad rows above which it fails. Defaults to `0.05`.
-        processes: How many make shards side by side; 1 is this one alone. Defaults to the number of cores.
+        processes: How many share the cores and make shards side by side; 1 is this one alone. Defaults to one for each
+            four cores, or, where no input has files, which are what threads can share, one for each.
         shard_rows: Rows in a shard. Defaults to `1024`.
         image_side: Longest side of a picture in pixels; larger ones are shrunk and encoded again, once. Defaults to
             `None`, no change.
@@ -86,13 +86,13 @@ def prepare(
         raise ValueError(f"expected positive sizes. Received: shard_rows={shard_rows}, image_side={image_side}")
     seed = recipe.training.seed if seed is None else seed
     options = Options(seed, None if split is None else tuple(split), shard_rows, image_side)
-    processes = default_processes() if processes is None else processes
+    processes, threads = share_cores(recipe, processes)
     place = open_place(out)
     if place.is_local and Path(out).is_file():
         raise DataError(f"{out}: is a file. Choose a folder.")
     with ExitStack() as stack:
         work = _scratch(place, stack)
-        workers = stack.enter_context(Workers(processes, place)) if processes > 1 and beam is None else None
+        workers = None if beam is not None else stack.enter_context(Workers(processes, threads, place))
         plan, bad, count = make_plan(open_source(source, recipe, root), recipe, options, work)
         (work / "plan.pickle").write_bytes(pickle.dumps(plan))
         _claim(place, plan)
@@ -168,7 +168,7 @@ def _make(plan, work, place, workers, beam):
         from mm_keras.data.shards.beam import make_on_beam
 
         return make_on_beam(work, place, numbers, beam)
-    return make_here(work, str(place), numbers) if workers is None else workers.make(work, numbers)
+    return workers.make(work, numbers)
 
 
 def _check_share(name, faults, count, most):

@@ -1,5 +1,7 @@
 """One row <-> one `tf.train.Example` of raw values."""
 
+from functools import cache, lru_cache
+
 import numpy as np
 import tensorflow as tf
 
@@ -47,18 +49,52 @@ def encode_row(values):
     Args:
         values: `{feature: int, bytes, list of bytes, or float32 array}`.
     """
-    features = {}
-    for name, value in values.items():
-        if isinstance(value, bytes):
-            features[name] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-        elif isinstance(value, list):
-            features[name] = tf.train.Feature(bytes_list=tf.train.BytesList(value=value))
-        elif isinstance(value, int):
-            features[name] = tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
-        else:
-            features[name] = tf.train.Feature(float_list=tf.train.FloatList(value=np.ravel(value)))
-    example = tf.train.Example(features=tf.train.Features(feature=features))
-    return example.SerializeToString(deterministic=True)  # a map has no order of its own
+    # By hand, in less than half the time that messages take. A map has no order of its own; this is the one in which
+    # protocol buffers write it, when asked for the same bytes each time.
+    entries = [_sized(1, _key(name) + _sized(2, _feature(values[name]))) for name in sorted(values, key=_rank)]
+    return _sized(1, b"".join(entries))
+
+
+def _feature(value):
+    """Returns the bytes of a `tf.train.Feature`: a list of bytes is field 1, of floats 2, of whole numbers 3."""
+    if isinstance(value, bytes):
+        return _sized(1, _sized(1, value))
+    if isinstance(value, list):
+        return _sized(1, b"".join([_sized(1, item) for item in value]))
+    if isinstance(value, int):
+        return _sized(3, _sized(1, _varint(value)))
+    floats = np.ravel(value).astype("<f4").tobytes()
+    return _sized(2, _sized(1, floats) if floats else b"")
+
+
+_TAGS = {number: bytes([number << 3 | 2]) for number in (1, 2, 3)}
+
+
+def _sized(number, content):
+    """Returns a field of protocol buffers: its number and kind, the length of its content, its content."""
+    return _TAGS[number] + _varint(len(content)) + content
+
+
+@cache
+def _rank(name):
+    return name.encode() + b"\xff"  # a byte that no text has: of two names, one the other's beginning, the longer first
+
+
+@cache
+def _key(name):
+    return _sized(1, name.encode())
+
+
+@lru_cache(2**14)
+def _varint(number):
+    """Returns a whole number in groups of 7 bits, the lowest first; a negative one as 64 bits of two's complement."""
+    number &= 2**64 - 1
+    groups = bytearray()
+    while number > 127:
+        groups.append(number & 127 | 128)
+        number >>= 7
+    groups.append(number)
+    return bytes(groups)
 
 
 DTYPES = {"bytes": tf.string, "float32": tf.float32, "int64": tf.int64}

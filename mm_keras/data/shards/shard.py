@@ -3,6 +3,8 @@
 import json
 import os
 import pickle
+import threading
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,22 +30,20 @@ class Maker:
     Args:
         work: Folder with the plan and the spool.
         out: Where shards go: a path or address.
-        parallel: Whether a shard may use all cores.
+        parallel: Whether the check of a shard's files may use all cores.
+
+    Threads may share one.
     """
 
     def __init__(self, work, out, parallel=True):
         self.work = Path(work)
         self.plan = pickle.loads((self.work / "plan.pickle").read_bytes())
         self.out = open_place(out)
-        self.spool = Spool(self.work, self.plan.columns, self.plan.dtypes)
         self.order = np.load(self.work / "order.npy", mmap_mode="r")
         self.files = Files(self.plan.recipe, self.plan.options.image_side, parallel)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        self.spool.__exit__()
+        self._framing = (
+            threading.Lock()
+        )  # pandas sets warning filters while it makes a frame: all threads have the same
 
     def make(self, number):
         """Makes one shard, unless it is there and whole; returns its report, as `dataset.json` holds it."""
@@ -52,9 +52,10 @@ class Maker:
             return report
         beside = self.work / f"{file}.{os.getpid()}.part"
         count, faults = 0, []
-        with tf.io.TFRecordWriter(str(beside)) as writer:
+        spool = Spool(self.work, self.plan.columns, self.plan.dtypes)
+        with spool, tf.io.TFRecordWriter(str(beside)) as writer:
             for start in range(first, end, CHUNK):
-                records, bad = self._records(self.order[start : min(start + CHUNK, end)])
+                records, bad = self._records(spool, self.order[start : min(start + CHUNK, end)])
                 faults += bad
                 count += len(records)
                 for record in records:
@@ -69,16 +70,19 @@ class Maker:
         self.out.write(f"{WORK}/{file}.json", told, last=False)
         return report
 
-    def _records(self, rows):
+    def _records(self, spool, rows):
         """Returns `(list of serialized Examples, list of faults)` of some rows."""
         plan, recipe = self.plan, self.plan.recipe
         rows = [int(r) for r in rows]
-        table = self.spool.table(rows)
+        with self._framing:
+            table = spool.table(rows)
         numbers = np.array(rows) + 1
         ids = as_text(table["id"]) if "id" in table else np.array([str(n) for n in numbers], dtype=object)
         quarantine = Quarantine(plan.name, ids, numbers)
         manifest = Manifest(plan.name, table, plan.root, quarantine)
-        cells, _, _ = read_inputs(manifest, recipe.inputs, plan.lengths, plan.graphs, self.files.check)
+        held = {}  # the bytes of files
+        check = partial(self.files.check, held)
+        cells, _, _ = read_inputs(manifest, recipe.inputs, plan.lengths, plan.graphs, check)
         labels = read_labels(manifest, recipe.tasks)
         groups = as_text(table["group"]) if "group" in table else [""] * len(rows)
         records = []
@@ -88,22 +92,19 @@ class Maker:
                 "row": int(numbers[at]),
                 "group": groups[at].encode(errors="backslashreplace"),
             }
-            for name, spec in recipe.inputs.items():
-                values |= self._values(name, spec, cells[name], at)
+            for name, own in cells.items():
+                if name in held:
+                    values[f"input/{name}"] = self.files.cell(name, held[name][at])
+                elif isinstance(own, dict):
+                    values |= {f"input/{name}/{field}": _value(column[at]) for field, column in own.items()}
+                else:
+                    values[f"input/{name}"] = _value(own[at])
             for task, own in labels.items():
                 values[f"label/{task}"] = _value(own[at])
             records.append(encode_row(values))
-        bad = quarantine.table()
+        with self._framing:
+            bad = quarantine.table()
         return records, [[int(r), *map(str, rest)] for r, *rest in bad.itertuples(index=False)]
-
-    def _values(self, name, spec, cells, at):
-        key = f"input/{name}"
-        if name in self.files.contents:
-            count = {"video": lambda: spec.frames, "views": lambda: spec.views}.get(spec.layout, lambda: 1)()
-            return {key: self.files.cell(name, at, count)}
-        if isinstance(cells, dict):
-            return {f"{key}/{field}": _value(values[at]) for field, values in cells.items()}
-        return {key: _value(cells[at])}
 
 
 def _value(value):

@@ -24,7 +24,7 @@ class Spool:
     def __init__(self, folder, columns, dtypes):
         self.columns, self.dtypes = columns, dtypes
         self._offsets = np.load(Path(folder) / "offsets.npy", mmap_mode="r")
-        self._file = (Path(folder) / "rows.pickle").open("rb")
+        self._file = (Path(folder) / "rows.pickle").open("rb", buffering=0)  # rows are asked for in no order
 
     def __len__(self):
         return len(self._offsets) - 1
@@ -37,12 +37,17 @@ class Spool:
 
     def cells(self, row):
         """Returns the list of one row's cells."""
-        self._file.seek(self._offsets[row])
-        return pickle.loads(self._file.read(int(self._offsets[row + 1] - self._offsets[row])))
+        return self._between(int(self._offsets[row]), int(self._offsets[row + 1]))
+
+    def _between(self, first, end):
+        self._file.seek(first)
+        return pickle.loads(self._file.read(end - first))
 
     def table(self, rows):
         """Returns a DataFrame of some rows, with the dtypes that the whole table has."""
-        table = pd.DataFrame([self.cells(r) for r in rows], columns=self.columns, dtype=object)
+        rows = np.asarray(rows)
+        edges = zip(self._offsets[rows].tolist(), self._offsets[rows + 1].tolist(), strict=True)
+        table = pd.DataFrame([self._between(*pair) for pair in edges], columns=self.columns, dtype=object)
         for column, dtype in self.dtypes.items():
             try:
                 table[column] = table[column].astype(dtype)

@@ -1,4 +1,4 @@
-"""Shards made side by side: by processes of their own, by this one, or by Beam."""
+"""Shards made side by side, by threads of this process and of others."""
 
 import json
 import os
@@ -12,20 +12,25 @@ from queue import SimpleQueue
 import mm_keras
 from mm_keras.errors import DataError
 
+CORES = 4  # that a process can keep busy, since a fourth of a small picture's time is Python's
 
-def make_here(work, out, numbers):
-    """Yields the reports of shards that this process makes.
+
+def share_cores(recipe, processes=None):
+    """Returns `(processes, shards that each makes at once)`.
+
+    Threads of one process go side by side while files are read and decoded, and no TensorFlow has to start, which takes
+    each process seconds of work. Inputs without files are Python alone, where only processes do.
 
     Args:
-        work: Folder with the plan and the spool.
-        out: Where shards go: a path or address.
-        numbers: Of the shards.
+        recipe: A `Recipe`.
+        processes: How many there are to be. Defaults to what pays.
     """
-    from mm_keras.data.shards.shard import Maker
-
-    with Maker(work, out) as maker:
-        for number in numbers:
-            yield maker.make(number)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    has_files = any(spec.kind in ("image", "audio", "video") for spec in recipe.inputs.values())
+    if processes is None:
+        processes = -(-cores // CORES) if has_files else cores
+    # Two for each core: while one thread waits for Python's lock, another decodes.
+    return processes, 2 * -(-cores // processes) if has_files else 1
 
 
 class Workers:
@@ -33,18 +38,19 @@ class Workers:
 
     Args:
         count: How many, this one included.
+        threads: How many shards each makes at once.
         out: Where shards go: a path or address.
     """
 
-    def __init__(self, count, out):
+    def __init__(self, count, threads, out):
         home = str(Path(mm_keras.__file__).parents[1])
         path = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
         environment = {**os.environ, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-        self._out = str(out)
+        self._out, self._threads = str(out), threads
         self._logs = [tempfile.TemporaryFile() for _ in range(count - 1)]
         self._processes = [
             subprocess.Popen(
-                [sys.executable, "-m", "mm_keras.data.shards.workers", str(out)],
+                [sys.executable, "-m", "mm_keras.data.shards.workers", str(out), str(threads)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -73,7 +79,7 @@ class Workers:
 
         Args:
             work: Folder with the plan and the spool.
-            numbers: Of the shards.
+            numbers: Of the shards, a sequence.
 
         Raises:
             DataError: When a worker found one, or died.
@@ -88,12 +94,18 @@ class Workers:
         def drive(process, log):
             try:
                 print(work, file=process.stdin, flush=True)
-                while (number := take()) is not None:
-                    print(number, file=process.stdin, flush=True)
+                making = 0
+                while True:
+                    while making < self._threads and (number := take()) is not None:
+                        print(number, file=process.stdin, flush=True)
+                        making += 1
+                    if not making:
+                        break
                     answer = process.stdout.readline()
                     if not answer:
                         raise OSError("it died")
                     done.put(json.loads(answer))
+                    making -= 1
                 done.put(None)
             except (OSError, ValueError) as error:
                 log.seek(0)
@@ -102,19 +114,22 @@ class Workers:
 
         def make():
             try:
-                for report in make_here(work, self._out, iter(take, None)):
-                    done.put(report)
+                while (number := take()) is not None:
+                    done.put(maker.make(number))
                 done.put(None)
             except Exception as error:  # goes on where the reports are taken
                 done.put(error)
 
+        from mm_keras.data.shards.shard import Maker
+
+        maker = Maker(work, self._out, parallel=len(numbers) < self._threads)
+        own = [threading.Thread(target=make, daemon=True) for _ in range(self._threads)]
         pairs = zip(self._processes, self._logs, strict=True)
-        threads = [threading.Thread(target=drive, args=pair, daemon=True) for pair in pairs]
-        own = threading.Thread(target=make, daemon=True)
-        for thread in (own, *threads):
+        drivers = [threading.Thread(target=drive, args=pair, daemon=True) for pair in pairs]
+        for thread in (*own, *drivers):
             thread.start()
         try:
-            running = 1 + len(threads)
+            running = len(own) + len(drivers)
             while running:
                 answer = done.get()
                 if answer is None:
@@ -127,21 +142,27 @@ class Workers:
                     yield answer
         finally:
             stopped.set()
-            own.join()
+            for thread in own:
+                thread.join()
 
 
-def _serve(out):
-    """The loop of one worker: numbers come in, reports go out."""
+def _serve(out, count):
+    """The loop of one worker: numbers come in, reports go out.
+
+    Args:
+        out: Where shards go: a path or address.
+        count: How many shards are made at once.
+    """
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print belongs to the log
     lines = os.fdopen(os.dup(0), "r", encoding="utf-8")
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(count)
     from mm_keras.data.shards.shard import Maker
 
-    asked = SimpleQueue()
+    asked, lock = SimpleQueue(), threading.Lock()
 
     def listen():
         for line in lines:
@@ -150,13 +171,20 @@ def _serve(out):
 
     threading.Thread(target=listen, daemon=True).start()
     maker = Maker(asked.get(), out, parallel=False)
-    while True:
-        try:
-            answer = maker.make(int(asked.get()))
-        except DataError as error:
-            answer = {"fault": str(error)}
-        print(json.dumps(answer, ensure_ascii=True), file=answers, flush=True)
+
+    def make():
+        while True:
+            try:
+                answer = maker.make(int(asked.get()))
+            except DataError as error:
+                answer = {"fault": str(error)}
+            with lock:
+                print(json.dumps(answer, ensure_ascii=True), file=answers, flush=True)
+
+    for _ in range(count - 1):
+        threading.Thread(target=make, daemon=True).start()
+    make()
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1])
+    _serve(sys.argv[1], int(sys.argv[2]))

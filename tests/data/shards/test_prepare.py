@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 import mm_keras.recipe as parts
 from mm_keras import load, open_shards, prepare
 from mm_keras.cli import app
+from mm_keras.data.shards.workers import share_cores
 from mm_keras.errors import DataError
 
 soundfile = pytest.importorskip("soundfile")  # an extra; `.[dev]` has it
@@ -241,6 +242,40 @@ def test_bad_rows_are_those_of_load(table, tmp_path):
     assert sum(shards.rows.values()) == ROWS - len(faults) - 1
     with pytest.raises(DataError, match=r"rows are bad, more than max_bad=0.05 allows"):
         prepare(bad, FACTS, tmp_path / "few", processes=1)
+
+
+def test_each_bad_jpeg_among_good_ones_is_found(tmp_path):
+    rng = np.random.default_rng(0)
+    whole = png_bytes(rng.integers(0, 256, (40, 30, 3), dtype=np.uint8), "JPEG", quality=90)
+    at = whole.index(b"\xff\xc0") + 5  # height and width in the frame's header
+    bad = {row: whole[: len(whole) * share // 100] for row, share in {2: 99, 9: 50, 10: 3}.items()}
+    bad |= {17: b"\xff\xd8\xff and no picture", 18: whole[:at] + b"\xff" * 4 + whole[at + 4 :]}
+    for row in range(45):  # five times eight, and five
+        (tmp_path / f"{row}.jpg").write_bytes(bad.get(row, whole))
+    frame = pd.DataFrame({"photo": [f"{row}.jpg" for row in range(45)], "kind": ["a", "b", "a"] * 15})
+    recipe = parts.Recipe(inputs={"photo": parts.Image(size=(8, 8))}, tasks={"kind": parts.Classification()})
+    options = {"root": tmp_path, "split": None, "max_bad": 0.2}
+    frame["split"] = ["train", "train", "test"] * 15
+    found = prepare(frame, recipe, tmp_path / "out", **options)
+    assert list(found.quarantine()["row"]) == [row + 1 for row in sorted(bad)]
+    pd.testing.assert_frame_equal(found.quarantine(), load(frame, recipe, **options).quarantine, check_dtype=False)
+    assert sum(found.rows.values()) == 40
+
+
+def test_processes_and_threads_change_no_byte(table, tmp_path):
+    prepare(table, RECIPE, tmp_path / "alone", processes=1, shard_rows=3)
+    prepare(table, RECIPE, tmp_path / "many", processes=2, shard_rows=3)
+    assert content(tmp_path / "alone") == content(tmp_path / "many")
+
+
+@pytest.mark.parametrize("cores", [1, 2, 4, 5, 16])
+def test_cores_are_shared(cores, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    expected = {1: (1, 2), 2: (1, 4), 4: (1, 8), 5: (2, 6), 16: (4, 8)}
+    assert share_cores(RECIPE) == expected[cores]
+    assert share_cores(FACTS) == (cores, 1)  # no file, no thread
+    assert share_cores(RECIPE, 1) == (1, 2 * cores)
+    assert share_cores(RECIPE, 32) == (32, 2)
 
 
 def test_sound_of_other_codes_becomes_wav(tmp_path):
