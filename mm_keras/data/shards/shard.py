@@ -41,9 +41,8 @@ class Maker:
         self.out = open_place(out)
         self.order = np.load(self.work / "order.npy", mmap_mode="r")
         self.files = Files(self.plan.recipe, self.plan.options.image_side, parallel)
-        self._framing = (
-            threading.Lock()
-        )  # pandas sets warning filters while it makes a frame: all threads have the same
+        # pandas sets warning filters while it makes a frame, and all threads have the same.
+        self._framing = threading.Lock()
 
     def make(self, number):
         """Makes one shard, unless it is there and whole; returns its report, as `dataset.json` holds it."""
