@@ -37,7 +37,8 @@ class GradientModulation(PlainInputs):
         head of its own, for any fusion, not of its part of one linear layer; more than two inputs; the weight is on the
         step, which for SGD is the same, since Adam would divide a factor on the gradient out; the noise is slowed too.
         With AdamW and these defaults it gained nothing on the planted competition (seed 101): 0.846, as the plain sum;
-        MMPareto 0.994.
+        MMPareto 0.994. In trainings of six epochs it lost: 2.6 points on emoji (three seeds), 1.1 on pictures and
+        sounds of digits (one).
     """
 
     def __init__(self, plan, alpha, noise, until, seed=0):
