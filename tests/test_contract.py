@@ -264,6 +264,7 @@ def test_names_shapes_and_dtypes_are_the_declared_ones(case):
     np.testing.assert_allclose(5 + 4 * logits["rating"], got["rating"], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_stored_model_gives_the_same_numbers(case, tmp_path):
     model, tensors = case[0], batch(5, names=case[3])
     model.save(tmp_path / "model.keras")
@@ -321,6 +322,7 @@ def test_mixed_precision_in_float32_out(case, policy, step):
     np.testing.assert_allclose(got["rating"], expected["rating"], rtol=0, atol=4 * 16 * step)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fusion", "encoders"), [("gated", OPTIONS), ("shared", FIRST)], ids=["options", "shared"])
 def test_a_stored_model_of_mixed_precision_gives_the_same_numbers(fusion, encoders, tmp_path):
     """Loaded where float32 is the rule, as `load_run` does in a process of its own."""

@@ -147,6 +147,7 @@ def run_of(request, tmp_path_factory, five_input_run):
     return run, 3e-3 if request.param == "mixed_float16" else 3e-2
 
 
+@pytest.mark.slow
 def test_the_library_finds_the_same(run_of):
     run, tolerance = run_of
     example = {

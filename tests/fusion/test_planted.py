@@ -9,18 +9,16 @@ from mm_keras.data.catalog.planted import make_distractor, make_xor
 from mm_keras.recipe import Fusion
 from mm_keras.registry import FUSIONS, resolve
 
-QUICK = ("tensor", "decision_mean")
 # What their docstrings say: these add up what each input says by itself.
 ADDING = ["sum", "mean", *(name for name in FUSIONS if name.startswith("decision"))]
 
 
-# Others of their level are `slow`; these take a minute each, or add as the others do.
+# These take a minute each, or add as the others do.
 LONG = ("token_transformer", "bottleneck", "perceiver", "mean", "decision_product", "decision_weighted")
 
 
 def marked(names):
-    marks = {n: [] if n in QUICK else [pytest.mark.long if n in LONG else pytest.mark.slow] for n in names}
-    return [pytest.param(n, marks=own) for n, own in marks.items()]
+    return [pytest.param(n, marks=pytest.mark.long if n in LONG else pytest.mark.slow) for n in names]
 
 
 @pytest.fixture(scope="module")

@@ -66,6 +66,7 @@ def test_the_original_is_what_is_served(shown):
         assert sample.labels["digit"] == data.train.labels["digit"][at]
 
 
+@pytest.mark.slow
 def test_draws_repeat(digits_folder):
     recipe = recipe_of(digits_folder, CHANGED)
     data = load(digits_folder / "manifest.csv", recipe)

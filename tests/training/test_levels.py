@@ -63,6 +63,7 @@ def test_what_is_changed_before_the_network_travels_as_floats(recipe, data):
     assert level_inputs(recipe_of(), learn(recipe_of(), data)[0]) == ("scan",)
 
 
+@pytest.mark.slow
 def test_a_batch_whose_loss_is_no_number_is_written_as_it_was(data, tmp_path):
     recipe = recipe_of(learning_rate=1e30, clip_norm=0.0, warmup_epochs=0)
     with pytest.raises(FloatingPointError):

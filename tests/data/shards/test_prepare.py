@@ -244,6 +244,7 @@ def test_bad_rows_are_those_of_load(table, tmp_path):
         prepare(bad, FACTS, tmp_path / "few", processes=1)
 
 
+@pytest.mark.slow
 def test_each_bad_jpeg_among_good_ones_is_found(tmp_path):
     rng = np.random.default_rng(0)
     whole = png_bytes(rng.integers(0, 256, (40, 30, 3), dtype=np.uint8), "JPEG", quality=90)
@@ -262,6 +263,7 @@ def test_each_bad_jpeg_among_good_ones_is_found(tmp_path):
     assert sum(found.rows.values()) == 40
 
 
+@pytest.mark.slow
 def test_processes_and_threads_change_no_byte(table, tmp_path):
     prepare(table, RECIPE, tmp_path / "alone", processes=1, shard_rows=3)
     prepare(table, RECIPE, tmp_path / "many", processes=2, shard_rows=3)
