@@ -3,7 +3,6 @@
 import io
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -189,17 +188,15 @@ def test_killed_at_random_moments_the_shards_are_the_same(table, tmp_path):
     RECIPE.save(tmp_path / "recipe.yaml")
     call = f"prepare({str(manifest)!r}, {str(tmp_path / 'recipe.yaml')!r}, {{!r}}, processes={{}}, shard_rows=8)"
     code = "from mm_keras import prepare\n" + call
-    began = time.perf_counter()
     subprocess.run([sys.executable, "-c", code.format(str(tmp_path / "whole"), 2)], check=True)
-    seconds, draw, killed = time.perf_counter() - began, random.Random(0), 0
-    for _ in range(KILLS):
+    shards, killed = len(list((tmp_path / "whole").glob("*.tfrecord"))), 0
+    for wanted in sorted(random.Random(0).sample(range(1, shards // 2), KILLS)):
         run = subprocess.Popen([sys.executable, "-c", code.format(str(out), 2)])
-        try:
-            run.wait(draw.uniform(0.3, 1.0) * seconds)
-        except subprocess.TimeoutExpired:
-            run.send_signal(signal.SIGKILL)
-            run.wait()
-            killed += 1
+        while run.poll() is None and len(list(out.glob("*.tfrecord"))) < wanted:
+            time.sleep(0.002)
+        killed += run.poll() is None
+        run.kill()
+        run.wait()
     assert killed
     prepare(manifest, tmp_path / "recipe.yaml", out, processes=1, shard_rows=8).verify()
     assert content(out) == content(tmp_path / "whole")
