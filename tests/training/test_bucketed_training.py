@@ -50,10 +50,10 @@ def gradients(trainer, batch):
     ("text", "series", "fusion"),
     [
         ("ngrams", None, "concat"),
-        pytest.param("cnn", "gru", "concat", marks=pytest.mark.slow),
+        pytest.param("cnn", "gru", "concat", marks=pytest.mark.long),
         pytest.param("transformer", None, "gated", marks=pytest.mark.slow),
         pytest.param("ngrams", "conv", "cross_attention", marks=pytest.mark.slow),
-        pytest.param("gru", "transformer", "mmtm", marks=pytest.mark.slow),
+        pytest.param("gru", "transformer", "mmtm", marks=pytest.mark.long),
     ],
 )
 def test_a_step_without_padding_is_the_step_with_it(text, series, fusion):
