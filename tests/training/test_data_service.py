@@ -86,9 +86,7 @@ def test_shards_by_two_servers_train_the_same_weights(digits_folder, tmp_path):
         assert_same_run(mm.fit(recipe, data, tmp_path / "two", data_service=addresses, verbose=False), whole)
         with tf.io.gfile.GFile("ram://here_alone.png", "w") as file:
             file.write("12345")
-        with pytest.raises(
-            DataError, match=r"cannot read .* ram://here_alone\.png, of input 'scan', which has 5 bytes"
-        ):
+        with pytest.raises(DataError, match=r"cannot read ram://here_alone\.png, of input 'scan', which has 5 bytes"):
             DataServers(address).check_files({"input 'scan'": ["ram://here_alone.png"]})
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
