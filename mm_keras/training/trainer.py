@@ -46,30 +46,29 @@ class Trainer:
     def __init__(self, recipe, preprocessors, tasks, begins=True, place=None, is_trimmed=True):
         self.recipe, self.preprocessors, self.tasks = recipe, preprocessors, tasks
         self.place, self.best_epoch, self.held_out = place or Single(), None, {}
-        self._trimmed = recipe.bucketed if is_trimmed else ()
         policy = keras.config.dtype_policy()
         keras.config.set_dtype_policy(recipe.training.precision)
         try:
             with self.place.scope():
-                self._build(begins)
+                self._build(begins, recipe.bucketed if is_trimmed else ())
         finally:
             keras.config.set_dtype_policy(policy)
 
-    def _build(self, begins):
+    def _build(self, begins, trimmed):
         recipe, tasks = self.recipe, self.tasks
-        tensors = {n: replace(p.tensor, trimmed=n in self._trimmed) for n, p in self.preprocessors.items()}
+        tensors = {n: replace(p.tensor, trimmed=n in trimmed) for n, p in self.preprocessors.items()}
         self.model = build_model(recipe, tensors, tasks)
         self.starts = start_encoders(recipe, self.model, self.preprocessors, begins)
         network, self.heads, self.shares = with_auxiliary(recipe, self.model, tasks)
         packed = level_inputs(recipe, self.preprocessors)
         network = scaling_levels(network, packed)
         self.network = balanced_network(recipe, self.model, network, self.heads, tasks, self.shares)
-        self.feed = Feed(recipe, self.preprocessors, tasks, self.heads, packed, self._trimmed)
+        self.feed = Feed(recipe, self.preprocessors, tasks, self.heads, packed, trimmed)
         self.place.adapt(self.model)
 
     def settled(self):
         """Returns the trainer of a model on one device and of the recipe's lengths, with the weights of this one."""
-        if self.place.devices == 1 and not self._trimmed:
+        if self.place.devices == 1 and not self.feed.trimmed:
             return self
         found = Trainer(self.recipe, self.preprocessors, self.tasks, begins=False, is_trimmed=False)
         found.model.set_weights(self.model.get_weights())

@@ -84,66 +84,85 @@ class Workers:
         Raises:
             DataError: When a worker found one, or died.
         """
-        waiting, done, lock = iter(numbers), SimpleQueue(), threading.Lock()
-        stopped = threading.Event()
-
-        def take():
-            with lock:
-                return None if stopped.is_set() else next(waiting, None)
-
-        def drive(process, log):
-            try:
-                print(work, file=process.stdin, flush=True)
-                making = 0
-                while True:
-                    while making < self._threads and (number := take()) is not None:
-                        print(number, file=process.stdin, flush=True)
-                        making += 1
-                    if not making:
-                        break
-                    answer = process.stdout.readline()
-                    if not answer:
-                        raise OSError("it died")
-                    done.put(json.loads(answer))
-                    making -= 1
-                done.put(None)
-            except (OSError, ValueError) as error:
-                log.seek(0)
-                said = log.read().decode(errors="replace").strip()[-1000:]
-                done.put(DataError(f"a process that makes shards failed ({error}). It said: {said}"))
-
-        def make():
-            try:
-                while (number := take()) is not None:
-                    done.put(maker.make(number))
-                done.put(None)
-            except Exception as error:  # goes on where the reports are taken
-                done.put(error)
-
         from mm_keras.data.shards.shard import Maker
 
+        task = _Task(numbers)
         maker = Maker(work, self._out, parallel=len(numbers) < self._threads)
-        own = [threading.Thread(target=make, daemon=True) for _ in range(self._threads)]
-        pairs = zip(self._processes, self._logs, strict=True)
-        drivers = [threading.Thread(target=drive, args=pair, daemon=True) for pair in pairs]
-        for thread in (*own, *drivers):
+        own = [threading.Thread(target=task.make, args=(maker,), daemon=True) for _ in range(self._threads)]
+        asking = [
+            threading.Thread(target=task.ask, args=(process, log, work, self._threads), daemon=True)
+            for process, log in zip(self._processes, self._logs, strict=True)
+        ]
+        for thread in (*own, *asking):
             thread.start()
         try:
-            running = len(own) + len(drivers)
-            while running:
-                answer = done.get()
-                if answer is None:
-                    running -= 1
-                elif isinstance(answer, Exception):
-                    raise answer
-                elif "fault" in answer:
-                    raise DataError(answer["fault"])
-                else:
-                    yield answer
+            yield from task.reports(len(own) + len(asking))
         finally:
-            stopped.set()
+            task.stop()
             for thread in own:
                 thread.join()
+
+
+class _Task:
+    """The shards of one call: threads take their numbers and put what became of them, which one caller reads."""
+
+    def __init__(self, numbers):
+        self._waiting, self._lock, self._is_stopped = iter(numbers), threading.Lock(), False
+        self._answers = SimpleQueue()  # reports, faults, and `None` of a thread that ends
+
+    def take(self):
+        """Returns the number of the next shard; `None` when there is none."""
+        with self._lock:
+            return None if self._is_stopped else next(self._waiting, None)
+
+    def stop(self):
+        """No further shard is begun."""
+        with self._lock:
+            self._is_stopped = True
+
+    def make(self, maker):
+        """Makes shards in this process; a thread's work."""
+        try:
+            while (number := self.take()) is not None:
+                self._answers.put(maker.make(number))
+            self._answers.put(None)
+        except Exception as error:  # goes on where the reports are taken
+            self._answers.put(error)
+
+    def ask(self, process, log, work, count):
+        """Has a process make shards, so many at once; a thread's work."""
+        try:
+            print(work, file=process.stdin, flush=True)
+            making = 0
+            while True:
+                while making < count and (number := self.take()) is not None:
+                    print(number, file=process.stdin, flush=True)
+                    making += 1
+                if not making:
+                    break
+                answer = process.stdout.readline()
+                if not answer:
+                    raise OSError("it died")
+                self._answers.put(json.loads(answer))
+                making -= 1
+            self._answers.put(None)
+        except (OSError, ValueError) as error:
+            log.seek(0)
+            said = log.read().decode(errors="replace").strip()[-1000:]
+            self._answers.put(DataError(f"a process that makes shards failed ({error}). It said: {said}"))
+
+    def reports(self, running):
+        """Yields the reports of so many threads, as they come; raises what one of them met."""
+        while running:
+            answer = self._answers.get()
+            if answer is None:
+                running -= 1
+            elif isinstance(answer, Exception):
+                raise answer
+            elif "fault" in answer:
+                raise DataError(answer["fault"])
+            else:
+                yield answer
 
 
 def _serve(out, count):
