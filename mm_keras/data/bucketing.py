@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from mm_keras.preprocessing.guard import PLAIN
+from mm_keras.preprocessing.chain import PLAIN, untuned
 
 # Batches that are sorted together: enough that a batch's rows are alike, few enough that an epoch stays shuffled.
 WINDOW = 50
@@ -55,7 +55,7 @@ def row_lengths(preprocessors, rows, names):
 
     # Lists, since arrays of strings would give every row the width of the longest.
     cells = {n: c.tolist() if c.dtype == object else c for n, c in ((n, rows.cells[n]) for n in names)}
-    batches = tf.data.Dataset.from_tensor_slices(cells).batch(1024)
+    batches = untuned(tf.data.Dataset.from_tensor_slices(cells)).batch(1024)
     counted = batches.map(PLAIN(count), num_parallel_calls=tf.data.AUTOTUNE)
     return np.concatenate(list(counted.as_numpy_iterator())).astype(np.int64)
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from mm_keras.data.bucketing import grouped
 from mm_keras.errors import DataError
-from mm_keras.preprocessing.guard import PLAIN
+from mm_keras.preprocessing.chain import PLAIN
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from mm_keras.data.mixing import check_mixing, mix_batch
 from mm_keras.data.shards.sharded import ShardedRows
 from mm_keras.data.shards.stream import stream_pass
 from mm_keras.preprocessing.augmentation import keep_presence, stream
-from mm_keras.preprocessing.guard import PLAIN
+from mm_keras.preprocessing.chain import AHEAD, PLAIN, untuned
 
 
 def make_dataset(preprocessors, rows, *, batch_size, labels=None, epochs=None, cache=None, packed=(), trimmed=()):
@@ -49,7 +49,7 @@ def make_dataset(preprocessors, rows, *, batch_size, labels=None, epochs=None, c
         batches = tf.data.Dataset.range(epochs.numbers.start, epochs.numbers.stop).flat_map(one_pass)
         steps = len(epochs.numbers) * epochs.own_counts(len(rows), batch_size)[0]
         batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
-    return batches.map(finish_batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    return untuned(batches.map(finish_batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(AHEAD))
 
 
 def _finisher(preprocessors, cells, labels, epochs, packed, trimmed):
@@ -105,7 +105,7 @@ def _one_pass(preprocessors, cells, rows, batch_size, epochs, cache):
     is_kept = not files or (cache.kind != "none" and decoded_bytes(files, count) <= cache.most_bytes)
     if files and is_kept:
         every = tf.data.Dataset.range(count)
-        good, kept = keep_decoded(files, rows, lambda: _decoded(every, files, cells, count).batch(256), cache)
+        good, kept = keep_decoded(files, rows, lambda: untuned(_decoded(every, files, cells, count).batch(256)), cache)
     elif is_kept:
         good, kept = tf.ones([count], tf.bool), {}
 

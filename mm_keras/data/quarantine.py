@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from mm_keras.data.shards.places import file_fault
 from mm_keras.errors import DataError
-from mm_keras.preprocessing.guard import PLAIN
+from mm_keras.preprocessing.chain import PLAIN, untuned
 
 COLUMNS = ["row", "id", "column", "value", "reason"]
 
@@ -78,7 +78,7 @@ def file_faults(preprocessor, paths):
     rows = np.array([r for r, p in enumerate(paths) if p and r not in faults], np.int64)
     if len(rows):
         files = tf.data.Dataset.from_tensor_slices((np.arange(len(rows)), [paths[r] for r in rows]))
-        decoded = files.map(_check_of(preprocessor), num_parallel_calls=tf.data.AUTOTUNE)
+        decoded = untuned(files).map(_check_of(preprocessor), num_parallel_calls=tf.data.AUTOTUNE)
         fine = np.zeros(len(rows), bool)
         for at, _ in decoded.ignore_errors(log_warning=False).batch(256).as_numpy_iterator():
             fine[at] = True

@@ -5,7 +5,7 @@ import time
 import tensorflow as tf
 
 from mm_keras.data.pipeline import finish_augmented
-from mm_keras.preprocessing.guard import PLAIN
+from mm_keras.preprocessing.chain import AHEAD, PLAIN, untuned
 
 STAGES = ("read", "decode", "finish")
 
@@ -50,7 +50,8 @@ def input_seconds(preprocessor, cells, batch_size, limit):
 
 def _row_seconds(count, work, limit, block=16):
     """Seconds a row that `work` takes, its results thrown away, so that no copy is counted."""
-    rows = tf.data.Dataset.range(count).map(PLAIN(work)).ignore_errors().map(PLAIN(lambda *_: 0)).repeat().batch(block)
+    results = untuned(tf.data.Dataset.range(count)).map(PLAIN(work)).ignore_errors()
+    rows = results.map(PLAIN(lambda *_: 0)).repeat().batch(block)
     iterator = iter(rows)
     return _seconds(lambda: next(iterator), limit) / block
 
@@ -111,4 +112,4 @@ def at_hand(dataset, count=1):
     first, *more = (tf.data.Dataset.from_tensors(batch).map(PLAIN(as_streamed)) for batch in dataset.take(count))
     for batch in more:
         first = first.concatenate(batch)
-    return first.repeat().prefetch(2)
+    return untuned(first.repeat().prefetch(AHEAD))

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from mm_keras.preprocessing.augmentation import sounds, stream
-from mm_keras.preprocessing.guard import PLAIN
+from mm_keras.preprocessing.chain import PLAIN, untuned
 from mm_keras.preprocessing.image import read_file
 from mm_keras.preprocessing.preprocessor import Preprocessor
 from mm_keras.preprocessing.wav import decode_wav, resample
@@ -78,7 +78,7 @@ class AudioPreprocessor(Preprocessor):
             values, read = values[:: max(len(values) // MOST_CLIPS, 1)], self.read
         if not len(values):
             return
-        clips = tf.data.Dataset.from_tensor_slices(values)
+        clips = untuned(tf.data.Dataset.from_tensor_slices(values))
         clips = clips.map(PLAIN(lambda value: self.decode(read(value))), num_parallel_calls=tf.data.AUTOTUNE)
         clips = clips.ignore_errors(log_warning=True).batch(64).map(PLAIN(self.finish))
         none = np.zeros((0, self.spec.num_mel_bins))

@@ -2,9 +2,7 @@
 
 import tensorflow as tf
 
-# Autograph would rewrite all Python below a map of a dataset: most of the time that a chain takes to build. Nothing
-# needs it here: what depends on values is written in graph ops.
-PLAIN = tf.autograph.experimental.do_not_convert
+from mm_keras.preprocessing.chain import PLAIN
 
 
 def decode_rows(decode, blank, raw):

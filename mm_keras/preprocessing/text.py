@@ -13,7 +13,7 @@ from tensorflow_text.tools.wordpiece_vocab import bert_vocab_from_dataset
 
 from mm_keras.errors import DataError
 from mm_keras.preprocessing.augmentation import stream, texts
-from mm_keras.preprocessing.guard import PLAIN
+from mm_keras.preprocessing.chain import PLAIN, untuned
 from mm_keras.preprocessing.preprocessor import Preprocessor
 from mm_keras.preprocessing.word_vectors import read_word_vectors
 from mm_keras.recipe import TensorInfo
@@ -244,9 +244,9 @@ def _batches(cells):
             for part in cells.parts():
                 yield [str(cell) for cell in part]
 
-        return tf.data.Dataset.from_generator(batches, output_signature=tf.TensorSpec([None], tf.string))
+        return untuned(tf.data.Dataset.from_generator(batches, output_signature=tf.TensorSpec([None], tf.string)))
     # A list, since an array of strings would give every row the width of the longest.
-    return tf.data.Dataset.from_tensor_slices([str(cell) for cell in cells]).batch(1000)
+    return untuned(tf.data.Dataset.from_tensor_slices([str(cell) for cell in cells])).batch(1000)
 
 
 def _first_character(values):

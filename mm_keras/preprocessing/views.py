@@ -81,7 +81,8 @@ class ViewsPreprocessor(Preprocessor):
     def augment(self, batch, seed):
         """Batch in training: each view is changed as one picture is, by a draw of its own; none comes or goes."""
         flat = tf.reshape(batch, [-1, *self.single.tensor.shape])
-        return tf.reshape(keep_presence(flat, self.single.augment(flat, seed)), tf.shape(batch))
+        changed = keep_presence(flat, self.single.augment(flat, seed))
+        return batch if changed is flat else tf.reshape(changed, tf.shape(batch))
 
     def draw(self, tensor):
         """Returns uint8 `(views, height, width, 3 or 4)` up to the last one given, for a person to look at."""

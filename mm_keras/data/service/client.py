@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from mm_keras.data.service.facts import PLACE, versions
 from mm_keras.errors import DataError, DataServerLost
-from mm_keras.preprocessing.guard import PLAIN
+from mm_keras.preprocessing.chain import PLAIN, untuned
 
 # Batches that wait here of each server; TensorFlow's own choice held the whole of a short training.
 AHEAD = 4
@@ -128,7 +128,7 @@ class DataServers:
                 raise
 
         found = tf.data.Dataset.from_generator(draw, output_signature=parts[0].element_spec)
-        return found.apply(tf.data.experimental.assert_cardinality(last - skipped)).prefetch(2)
+        return untuned(found.apply(tf.data.experimental.assert_cardinality(last - skipped)).prefetch(AHEAD))
 
     @contextlib.contextmanager
     def watched(self):
@@ -241,8 +241,10 @@ def _lost(address, reason):
 
 def _served(dataset, address):
     service = tf.data.experimental.service
-    return dataset.apply(
-        service.distribute(service.ShardingPolicy.OFF, f"grpc://{address}", max_outstanding_requests=AHEAD)
+    return untuned(
+        dataset.apply(
+            service.distribute(service.ShardingPolicy.OFF, f"grpc://{address}", max_outstanding_requests=AHEAD)
+        )
     )
 
 

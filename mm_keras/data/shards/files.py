@@ -8,7 +8,7 @@ from mm_keras.data.shards.convert import convert
 from mm_keras.data.shards.places import file_fault, read_bytes
 from mm_keras.errors import DataError
 from mm_keras.preprocessing import build_preprocessor
-from mm_keras.preprocessing.guard import PLAIN
+from mm_keras.preprocessing.chain import PLAIN
 from mm_keras.preprocessing.picture import probe_jpeg, probe_jpegs, probe_picture
 from mm_keras.preprocessing.wav import decode_wav
 

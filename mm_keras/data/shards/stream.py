@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from mm_keras.data.shards.records import cells_of, features_of, parser
 from mm_keras.errors import DataError
-from mm_keras.preprocessing.guard import PLAIN
+from mm_keras.preprocessing.chain import PLAIN
 
 # Of a shuffled pass: so many shards are read in turns, and so many bytes and rows, at most, change places at a time.
 OPEN_SHARDS, BLOCK_BYTES, BLOCK_ROWS = 8, 2**25, 8192

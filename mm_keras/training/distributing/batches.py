@@ -5,7 +5,7 @@ import math
 import keras
 import tensorflow as tf
 
-from mm_keras.preprocessing.guard import PLAIN
+from mm_keras.preprocessing.chain import PLAIN
 
 
 def whole_batches(dataset, size, rows=None):
