@@ -1,0 +1,21 @@
+"""What every tf.data chain here is made with."""
+
+import tensorflow as tf
+
+# Autograph would rewrite all Python below a map of a dataset: most of the time that a chain takes to build. Nothing
+# needs it here: what depends on values is written in graph ops.
+PLAIN = tf.autograph.experimental.do_not_convert
+AHEAD = 4  # batches that wait for the model
+
+
+def untuned(dataset):
+    """Returns the dataset, which runs without tf.data's autotuner; so does what is made of it.
+
+    The autotuner of TensorFlow 2.21 may miss the end of an iterator: whoever lets go of it waits until the tuner looks
+    again, after up to as long as the iterator has lived, at most a minute. Each training, validation and prediction
+    would end with such a wait, on an idle machine more often than on a busy one. Parallel maps of `tf.data.AUTOTUNE`
+    then have a thread for each core, or 16.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
