@@ -49,7 +49,7 @@ SCRIPTS = {
     "prepare": Script("prepare.py", ("files",), ("files", "--rows", "5000")),
     "memory": Script("prepare.py", ("memory",), ("memory", "--sizes", "10000", "30000")),
     "serving": Script("serving.py", quick=("--quick", "--rounds", "10")),
-    "litert": Script("litert.py", ("--size", "tiny", "--epochs", "10"), ("--size", "tiny", "--epochs", "2")),
+    "litert": Script("litert_files.py", ("--size", "tiny", "--epochs", "10"), ("--size", "tiny", "--epochs", "2")),
     "explain": Script("explanations.py", quick=("--quick", "--rounds", "3")),
     "imports": Script("imports.py", quick=("--rounds", "5", "--no-keras")),
 }

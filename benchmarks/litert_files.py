@@ -1,6 +1,6 @@
 """Latency and size of every LiteRT file beside the SavedModel; writes benchmarks/results/litert.csv.
 
-usage: python benchmarks/litert.py [--size tiny small ..] [--epochs 10] [--calls 300] [--csv FILE] [--out FILE]
+usage: python benchmarks/litert_files.py [--size tiny small ..] [--epochs 10] [--calls 300] [--csv FILE] [--out FILE]
 
 Trains the built-in digits with encoders of one size, exports all forms, and calls them by turns, one example at a time
 and one thread each, in one process: a slow moment of the machine meets all of them.
