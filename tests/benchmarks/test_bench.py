@@ -1,7 +1,10 @@
 """The driver of the benchmarks: one process each, reasons for what is absent, one table; and what they share."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import benchmark_scripts  # noqa: F401
@@ -101,3 +104,15 @@ def test_every_script_of_the_driver_says_how_it_is_called():
         path = Path(HERE / script.file)
         if path.is_file():
             assert "--out" in path.read_text(encoding="utf-8"), script.file
+
+
+def test_no_library_takes_a_benchmark_for_a_module_of_its_own():
+    """TensorFlow looks for a module `litert`: a benchmark of that name was run by it, which set it to one thread."""
+    code = "import sys, keras, tensorflow; print(*{getattr(m, '__file__', 0) for m in sys.modules.values()}, sep='\\n')"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(HERE)}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    loaded = done.stdout.splitlines()
+    assert any("tensorflow" in file for file in loaded)
+    assert [file for file in loaded if Path(file).parent == HERE] == []

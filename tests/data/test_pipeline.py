@@ -103,6 +103,14 @@ def test_each_epoch_holds_every_row_once_in_an_order_of_its_own(chain, cache):
     assert list(range(COUNT)) not in orders
 
 
+@pytest.mark.parametrize("epochs", [None, Epochs(range(2))])
+def test_no_chain_is_tuned_nor_what_is_made_of_it(chain, epochs):
+    """The tuner of TensorFlow 2.21 may hold up whoever lets go of an iterator; see `untuned`."""
+    made = chain(STREAMED, epochs=epochs)
+    for dataset in (made, made.skip(1).map(lambda tensors, i: i), made.take(2).batch(1)):
+        assert dataset.options().autotune.enabled is False
+
+
 def same(left, right):
     tf.nest.map_structure(np.testing.assert_array_equal, left, right)
 

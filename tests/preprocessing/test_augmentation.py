@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 import mm_keras.recipe as parts
+from mm_keras.data.pipeline import finish_augmented
 from mm_keras.errors import RecipeError
 from mm_keras.preprocessing import build_preprocessor
 from mm_keras.preprocessing.augmentation import cells, keep_presence, pictures, sounds, stream, texts
@@ -76,6 +77,14 @@ def test_keep_presence_puts_back_rows_that_a_change_blanked_or_filled():
     before = tf.constant([[1.0, 2.0], [0.0, 0.0], [3.0, 0.0]])
     after = tf.constant([[0.0, 0.0], [5.0, 0.0], [0.0, 4.0]])
     np.testing.assert_array_equal(keep_presence(before, after), [[1, 2], [0, 0], [0, 4]])
+
+
+def test_what_nothing_changes_is_not_looked_at():
+    batch = tf.random.stateless_uniform([3, 4, 4, 1], seed=(0, 1))
+    assert keep_presence(batch, batch) is batch
+    views = build_preprocessor("photos", parts.Image(size=(4, 4), channels=1, views=2))
+    shown = tf.stack([batch, batch], axis=1)
+    assert finish_augmented(views, shown, SEED) is shown
 
 
 def test_brightness_is_a_uniform_factor():
