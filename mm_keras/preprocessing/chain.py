@@ -6,6 +6,7 @@ import tensorflow as tf
 # needs it here: what depends on values is written in graph ops.
 PLAIN = tf.autograph.experimental.do_not_convert
 AHEAD = 4  # batches that wait for the model
+MOST = 128  # threads of one parallel map, if there are as many cores
 
 
 def untuned(dataset):
@@ -14,8 +15,9 @@ def untuned(dataset):
     The autotuner of TensorFlow 2.21 may miss the end of an iterator: whoever lets go of it waits until the tuner looks
     again, after up to as long as the iterator has lived, at most a minute. Each training, validation and prediction
     would end with such a wait, on an idle machine more often than on a busy one. Parallel maps of `tf.data.AUTOTUNE`
-    then have a thread for each core, or 16.
+    have a thread for each core of the machine that runs them, instead.
     """
     options = tf.data.Options()
     options.autotune.enabled = False
+    options.autotune.initial_parallelism = MOST  # it stays the initial one; TensorFlow's own ends at 16
     return dataset.with_options(options)
