@@ -28,7 +28,7 @@ def recipe_of(text="cnn", series="gru", fusion="concat", **training):
         inputs["beat"] = mm.Vector(steps=32, encoder={"kind": series, **still})
     return mm.Recipe(
         inputs=inputs,
-        fusion=mm.Fusion(fusion, units=16),
+        fusion=mm.Fusion(fusion, units=16, dropout=0.0),
         tasks={"kind": mm.Classification()},
         training=mm.Training(
             **{"bucket": True, "epochs": 2, "batch_size": 8, "modality_dropout": 0.0, "calibrate": False, **training}
