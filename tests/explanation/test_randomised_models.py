@@ -57,7 +57,7 @@ def test_maps_of_a_random_model_are_others(found, method):
     assert np.mean(correlations) <= 0.6
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", sorted(set(METHODS) - {"activation_maximisation"}))
 def test_maps_point_at_the_evidence(found, method):
     # Class activation maps of a text point beside the word, as they do at a kernel's reach: 0 to .6 of them at it. They
     # are not counted here; gradient x input and occlusion are the methods for texts.
@@ -72,3 +72,15 @@ def test_maps_point_at_the_evidence(found, method):
     # coarse. A random map is right in .04 to .06 of photos and sounds.
     least = 0.95 if method == "integrated_gradients" else 0.4 if is_map else 0.7
     assert np.mean([np.mean(h) for h in hits.values() if h]) >= least
+
+
+def test_what_activation_maximisation_changes_is_the_evidence(found):
+    """It attributes nothing: its largest change may stand beside the evidence, most of its change may not."""
+    maps, masks = found
+    densities = []
+    for values, mask in zip(maps["activation_maximisation"][0], masks, strict=False):
+        sizes = [(np.abs(values[n]), mask[n]) for n in values.keys() & mask.keys()]
+        densities += [size[truth].mean() / size.mean() for size, truth in sizes]
+    # Of models of four seeds: 1.8 to 8.9 in one input, 3.9 to 6.8 on the mean; of a random map 1.
+    assert len(densities) >= 3
+    assert np.mean(densities) >= 2
