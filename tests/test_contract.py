@@ -398,7 +398,7 @@ def exported():
     for p in combinations():
         encoders = p.values[0][1]
         if not p.marks and encoders not in (FIRST, FUSED):
-            is_again = encoders is OPTIONS or encoders.get("title") == "gru"
+            is_again = encoders is OPTIONS or encoders.get("title") in ("gru", "hub") or encoders.get("series") == "conv"
             yield pytest.param(*p.values, id=p.id, marks=pytest.mark.long if is_again else pytest.mark.slow)
 
 

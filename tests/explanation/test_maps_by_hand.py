@@ -130,7 +130,10 @@ def parts_of(run, example):
     return subject.engine, seen.entries, seen.held
 
 
-HALVES = [pytest.param(p, marks=pytest.mark.slow) for p in ("mixed_float16", "mixed_bfloat16")]
+HALVES = [
+    pytest.param("mixed_float16", marks=pytest.mark.slow),
+    pytest.param("mixed_bfloat16", marks=pytest.mark.long),
+]
 
 
 @pytest.fixture(scope="module", params=["float32", *HALVES])

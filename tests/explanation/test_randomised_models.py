@@ -26,10 +26,15 @@ def maps_of(run, method, examples, labels):
     return [{n: subject.panel(n, i, made[n][i])[0] for n in names} for i in range(len(examples))]
 
 
-@pytest.fixture(scope="session")  # workers that steal tests come back to this file
+@pytest.fixture(scope="session")
 def found(once):
-    """`{method: (maps of a trained model, of the same with all weights drawn anew)}`, and where the evidence is."""
+    """What `both` returns, made once for all workers that steal tests from this file."""
     run, _ = planted_run(once)
+    return once("randomised", lambda folder: both(run))[1]
+
+
+def both(run):
+    """Returns `{method: (maps of a trained model, of the same with all weights drawn anew)}`, where the evidence is."""
     examples, labels, places = planted_examples(10, seed=78)
     counts = {m: EXAMPLES.get(m, 10) for m in METHODS}
     trained = {m: maps_of(run, m, examples[:c], labels[:c]) for m, c in counts.items()}

@@ -13,10 +13,9 @@ from mm_keras.explanation.graph import trace, walk
 # Fusions of every level, each text encoder; the first is a run of all five modalities, the others leave two out for
 # speed.
 CASES = [("gated", "transformer"), ("concat", "gru"), ("mmtm", "transformer")]
-MORE = [("self_attention", "transformer"), ("token_transformer", "transformer"), ("decision_mean", "gru")]
-CASES += [
-    pytest.param(case, marks=pytest.mark.slow, id="-".join(case)) for case in (*MORE, ("decision_weighted", "gru"))
-]
+MORE = {("self_attention", "transformer"): pytest.mark.slow, ("decision_weighted", "gru"): pytest.mark.slow}
+MORE |= {("token_transformer", "transformer"): pytest.mark.long, ("decision_mean", "gru"): pytest.mark.long}
+CASES += [pytest.param(case, marks=mark, id="-".join(case)) for case, mark in MORE.items()]
 
 
 @pytest.fixture(scope="module", params=CASES, ids="-".join)

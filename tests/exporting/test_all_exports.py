@@ -42,7 +42,7 @@ def test_the_stored_table_is_sound():
     assert_sound(table)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_command_makes_the_table(tmp_path):
     out, chosen = tmp_path / "exports.csv", ["vector/mlp"]
     command = [sys.executable, str(BENCHMARKS / "exports.py"), "--rows", "300", "--out", str(out), "--only", *chosen]

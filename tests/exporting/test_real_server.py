@@ -79,9 +79,9 @@ def test_the_real_binary(five_input_bundle, five_input_run, tmp_path):
         check(five_input_bundle, five_input_run, *ports, process)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def engine():
-    """Skips without an engine; asked only when the test is run."""
+    """Skips without an engine, before a bundle is made; asked only when the test is run."""
     if BINARY or not docker_answers():
         pytest.skip("no docker engine with the server's image")
 

@@ -14,7 +14,8 @@ ADDING = ["sum", "mean", *(name for name in FUSIONS if name.startswith("decision
 
 
 # These take a minute each, or add as the others do.
-LONG = ("token_transformer", "bottleneck", "perceiver", "mean", "decision_product", "decision_weighted")
+LONG = ("token_transformer", "bottleneck", "perceiver", "cross_attention", "graph_attention", "mean", "shared", "max")
+LONG += ("decision_product", "decision_weighted")
 
 
 def marked(names):

@@ -52,7 +52,7 @@ def gradients(trainer, batch):
         ("ngrams", None, "concat"),
         pytest.param("cnn", "gru", "concat", marks=pytest.mark.long),
         pytest.param("transformer", None, "gated", marks=pytest.mark.slow),
-        pytest.param("ngrams", "conv", "cross_attention", marks=pytest.mark.slow),
+        pytest.param("ngrams", "conv", "cross_attention", marks=pytest.mark.long),
         pytest.param("gru", "transformer", "mmtm", marks=pytest.mark.long),
     ],
 )
@@ -123,8 +123,13 @@ def test_a_batch_that_is_told_has_its_padding(tmp_path):
     assert len(set(numbers)) == 24
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("training", [{"steps_per_execution": 2, "ema": 0.9, "checkpoint_steps": 2}, {"mixup": 0.4}])
+@pytest.mark.parametrize(
+    "training",
+    [
+        pytest.param({"steps_per_execution": 2, "ema": 0.9, "checkpoint_steps": 2}, marks=pytest.mark.slow),
+        pytest.param({"mixup": 0.4}, marks=pytest.mark.long),
+    ],
+)
 def test_a_training_in_buckets_goes_on_with_the_same_bits(training, tmp_path):
     recipe = recipe_of("transformer", None, **{"calibrate": True, "checkpoint_steps": 2, **training})
     data = mm.load(table_of(), recipe)
@@ -143,8 +148,13 @@ def test_a_run_is_the_ordinary_one(tmp_path):
     assert stored.input["title"].shape == (None, 96)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("balance", ["ogm_ge", "mmpareto", "gradient_blending"])
+@pytest.mark.parametrize(
+    "balance",
+    [
+        pytest.param("mmpareto", marks=pytest.mark.slow),
+        *(pytest.param(b, marks=pytest.mark.long) for b in ("ogm_ge", "gradient_blending")),
+    ],
+)
 def test_balances_take_batches_of_any_length(balance, tmp_path):
     recipe = recipe_of("ngrams", "conv", balance=balance, epochs=1)
     run = mm.fit(recipe, mm.load(table_of(), recipe), tmp_path / "run", verbose=False)

@@ -70,7 +70,7 @@ def pulses(tmp_path_factory):
 @pytest.mark.parametrize(
     ("kind", "options", "low", "high"),
     [
-        pytest.param("frames", {"pool": "gru"}, 0.9, 1.0, marks=pytest.mark.slow),
+        pytest.param("frames", {"pool": "gru"}, 0.9, 1.0, marks=pytest.mark.long),
         pytest.param("frames", {"pool": "attention"}, 0.9, 1.0, marks=pytest.mark.long),
         pytest.param("conv2plus1d", {}, 0.9, 1.0, marks=pytest.mark.long),
         # 96 test rows of a coin: four standard errors are 0.2.
@@ -86,7 +86,7 @@ def test_the_direction_of_motion(dots, tmp_path, kind, options, low, high):
 @pytest.mark.parametrize(
     "kind",
     [
-        pytest.param(k, marks=pytest.mark.long if k == "gru" else pytest.mark.slow)
+        pytest.param(k, marks=pytest.mark.slow if k == "conv" else pytest.mark.long)
         for k in ("conv", "gru", "transformer")
     ],
 )
