@@ -398,7 +398,8 @@ def exported():
     for p in combinations():
         encoders = p.values[0][1]
         if not p.marks and encoders not in (FIRST, FUSED):
-            is_again = encoders is OPTIONS or encoders.get("title") in ("gru", "hub") or encoders.get("series") == "conv"
+            again = ("title", "gru"), ("title", "hub"), ("series", "conv")
+            is_again = encoders is OPTIONS or any(encoders.get(name) == kind for name, kind in again)
             yield pytest.param(*p.values, id=p.id, marks=pytest.mark.long if is_again else pytest.mark.slow)
 
 
