@@ -18,8 +18,8 @@ test: $(VENV)/.installed  ## the default tests
 
 test-slow: $(VENV)/.installed  ## the slow ones
 	# In two parts: TensorFlow keeps some memory of every graph, and an hour of tracing holds gigabytes.
-	$(RUN)/python -m pytest -q -m slow $(STEALING) tests/exporting tests/test_contract.py
-	$(RUN)/python -m pytest -q -m slow $(STEALING) --ignore tests/exporting --ignore tests/test_contract.py
+	$(RUN)/python -m pytest -q -m "slow and not long" $(STEALING) tests/exporting tests/test_contract.py
+	$(RUN)/python -m pytest -q -m "slow and not long" $(STEALING) --ignore tests/exporting --ignore tests/test_contract.py
 
 test-long: $(VENV)/.installed  ## the slow ones once more, with other seeds and more of a kind: over half an hour, no part of the CI
 	$(RUN)/python -m pytest -q -m long $(STEALING)

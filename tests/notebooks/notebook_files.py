@@ -6,8 +6,8 @@ import pytest
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-# The longer half: their subjects have another notebook, or are the demo's. `make test-long` runs them.
-LONG = ("01", "02", "05", "07", "08")
+# The longer ones, whose subjects have another notebook, a test or the demo. `make test-long` runs them.
+LONG = ("01", "02", "03", "04", "05", "07", "08")
 
 
 def of_the_ci(path):
