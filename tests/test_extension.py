@@ -335,7 +335,7 @@ def test_ones_own_parts_are_exported(own_run, mine, tmp_path):
     assert export(own_run, tmp_path / "served", litert=("float32",), verbose=False).path.is_dir()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_plain_layers_are_exported(mine, tmp_path):
     from test_contract import RealRows
 

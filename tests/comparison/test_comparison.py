@@ -148,7 +148,7 @@ def test_the_command_says_it_too(distractor, tmp_path):
     assert {"concat", "sum"} <= json.loads((out / "comparison.json").read_text())["lines"].keys()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_and_started_again_it_ends_with_the_same_table(distractor, tmp_path):
     recipe, manifest = distractor
     with_training(recipe.without("shape"), epochs=2).save(tmp_path / "recipe.yaml")

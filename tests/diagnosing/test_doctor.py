@@ -53,7 +53,7 @@ def test_a_slow_input_is_named_and_what_to_change(tmp_path):
     assert "input-bound" in found.to_html().lower()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_slow_model_is_named(tmp_path):
     manifest = write(tmp_path, 32)
     recipe_of(64, {"kind": "cnn", "size": "base"}).save(tmp_path / "recipe.yaml")

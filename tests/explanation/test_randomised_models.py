@@ -10,7 +10,7 @@ from mm_keras.explanation.methods import METHODS, used
 from mm_keras.explanation.subjects import RunSubject
 from mm_keras.model import build_model
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long  # three minutes; test_planted_evidence.py and test_explanation_quality.py are slow
 STEPS = 16
 # Of the others there are ten; these ask the model for each example and input alone.
 EXAMPLES = {"activation_maximisation": 3, "scorecam": 4}

@@ -81,8 +81,7 @@ TRAINED = ("bottleneck", "self_attention")
 
 
 # One of each make; the others, of the same layers, are exported by `make test-long` and by benchmarks/exports.py.
-MADE = {"concat", "tensor", "graph_attention", "central", "self_attention"}
-MADE |= {"decision_evidence", "decision_stacking"}
+MADE = {"central", "self_attention", "decision_evidence", "decision_stacking"}
 SLOW, LONG = pytest.mark.slow, pytest.mark.long
 
 

@@ -7,7 +7,7 @@ import pytest
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 # The longer ones, whose subjects have another notebook, a test or the demo. `make test-long` runs them.
-LONG = ("01", "02", "03", "04", "05", "07", "08")
+LONG = ("01", "02", "03", "04", "05", "06", "07", "08")
 
 
 def of_the_ci(path):

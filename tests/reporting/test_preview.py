@@ -174,7 +174,7 @@ def test_what_cannot_be_shown_is_said(shown, options, message):
     assert message in str(caught.value)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_views_videos_and_sequences_are_drawn(tmp_path):
     for row, example in enumerate(moving_examples(6)):
         for i, view in enumerate(example["shots"]):

@@ -195,7 +195,7 @@ def test_which_batches_each_call_trains_on(start, apart, calls):
     [
         pytest.param(
             {"balance": "ogm_ge", "task_balance": "uncertainty", "precision": "mixed_float16"},
-            marks=pytest.mark.slow,
+            marks=pytest.mark.long,
             id="ogm_ge",
         ),
         pytest.param(
