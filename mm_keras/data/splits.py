@@ -1,6 +1,7 @@
 """Which rows train, which choose the best weights, which test."""
 
 import numpy as np
+import pandas as pd
 from sklearn.model_selection import train_test_split
 
 from mm_keras.data.folds import whole_groups
@@ -67,12 +68,12 @@ def draw_splits(count, shares, seed, labels=None, groups=None):
         if share:
             taken = _take(rest, share / left, seed, labels, groups)
             splits[taken] = name
-            rest, left = np.setdiff1d(rest, taken), left - share
+            rest, left = np.flatnonzero(splits == "train"), left - share
     return splits
 
 
 def _take(rows, share, seed, labels, groups):
-    own = np.zeros(len(rows), int) if labels is None else np.unique(labels[rows], return_inverse=True)[1]
+    own = np.zeros(len(rows), int) if labels is None else pd.factorize(labels[rows], sort=True)[0]
     if groups is not None:
         return rows[_whole_groups(groups[rows], own, share, seed)]
     size = max(round(share * len(rows)), 1)
