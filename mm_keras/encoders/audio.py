@@ -4,6 +4,7 @@ from keras import layers
 
 from mm_keras.encoders import UNITS
 from mm_keras.encoders.masking import ApplyMask, TokenMask, pool_depth, pool_tokens
+from mm_keras.encoders.normalizing import BatchNormalization
 from mm_keras.encoders.patches import embed_patches
 from mm_keras.encoders.recurrent import both_directions
 from mm_keras.encoders.residual import WIDTHS, residual_block
@@ -101,7 +102,7 @@ def _convolutions(inputs, encoder, tensor):
     widths = WIDTHS[encoder.size]
     mask = TokenMask()(inputs)
     x = layers.Reshape((*tensor.shape, 1))(inputs)
-    x = layers.BatchNormalization(momentum=0.9)(layers.Conv2D(widths[0], 3, padding="same", use_bias=False)(x))
+    x = BatchNormalization()(layers.Conv2D(widths[0], 3, padding="same", use_bias=False)(x))
     x = ApplyMask()([layers.Activation("relu")(x), mask])
     for width in widths:
         x = layers.MaxPooling2D(2, padding="same")(x)
@@ -112,7 +113,7 @@ def _convolutions(inputs, encoder, tensor):
         x = ApplyMask()([state["features"], mask])
     x = layers.Reshape((x.shape[1], x.shape[2] * x.shape[3]))(x)
     # Normalised before the activation: without it, some trainings switch every unit off in the first epoch, for good.
-    x = layers.BatchNormalization(momentum=0.9)(layers.Dense(UNITS[encoder.size], use_bias=False)(x))
+    x = BatchNormalization()(layers.Dense(UNITS[encoder.size], use_bias=False)(x))
     return layers.Activation("relu")(x), mask
 
 

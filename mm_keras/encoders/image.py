@@ -4,6 +4,7 @@ from keras import layers
 
 from mm_keras.encoders import UNITS
 from mm_keras.encoders.masking import FullMask, MaskedPooling
+from mm_keras.encoders.normalizing import BatchNormalization
 from mm_keras.encoders.residual import WIDTHS, residual_block
 
 
@@ -24,7 +25,7 @@ def build_image_cnn(inputs, encoder, tensor):
     """
     widths = WIDTHS[encoder.size]
     x = layers.Conv2D(widths[0], 3, padding="same", use_bias=False)(inputs)
-    x = layers.Activation("relu")(layers.BatchNormalization(momentum=0.9)(x))
+    x = layers.Activation("relu")(BatchNormalization()(x))
     if min(tensor.shape[:2]) >= 32:
         x = layers.MaxPooling2D(2, padding="same")(x)
     for stage, width in enumerate(widths):

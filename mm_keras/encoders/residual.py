@@ -2,6 +2,8 @@
 
 from keras import layers
 
+from mm_keras.encoders.normalizing import BatchNormalization
+
 WIDTHS = {"tiny": (16, 32), "small": (32, 64, 128), "base": (64, 128, 256, 256)}
 
 
@@ -17,9 +19,9 @@ def residual_block(x, width, keep=lambda x: x):
         padding at the end does not shift the grid.
     """
     shortcut = widened(x, width)
-    y = layers.BatchNormalization(momentum=0.9)(layers.Conv2D(width, 3, padding="same", use_bias=False)(x))
+    y = BatchNormalization()(layers.Conv2D(width, 3, padding="same", use_bias=False)(x))
     y = keep(layers.Activation("relu")(y))
-    y = layers.BatchNormalization(momentum=0.9)(layers.Conv2D(width, 3, padding="same", use_bias=False)(y))
+    y = BatchNormalization()(layers.Conv2D(width, 3, padding="same", use_bias=False)(y))
     return keep(layers.Activation("relu")(layers.Add()([shortcut, y])))
 
 
@@ -27,4 +29,4 @@ def widened(x, width):
     """Returns the shortcut of a block: what came in, by a linear map where it has not `width` channels."""
     if x.shape[-1] == width:
         return x
-    return layers.BatchNormalization(momentum=0.9)(layers.Conv2D(width, 1, use_bias=False)(x))
+    return BatchNormalization()(layers.Conv2D(width, 1, use_bias=False)(x))

@@ -5,6 +5,7 @@ from keras import layers
 
 from mm_keras.encoders import UNITS
 from mm_keras.encoders.masking import ApplyMask, TokenMask, pool_depth, pool_tokens
+from mm_keras.encoders.normalizing import BatchNormalization
 from mm_keras.encoders.recurrent import StepMask, both_directions
 from mm_keras.encoders.temporal import TimeEmbedding
 from mm_keras.encoders.transformer import transformer
@@ -51,9 +52,9 @@ def build_series_conv(inputs, encoder, tensor):
     for block in range(BLOCKS[encoder.size]):
         wide = {"padding": "same", "dilation_rate": 2**block, "use_bias": False}
         # Not `LayerNormalization`: an int8 would spend its range on the inverse deviation of padding, which is zero.
-        y = layers.BatchNormalization(momentum=0.9)(layers.Conv1D(units, 3, **wide)(x), mask=StepMask()(mask))
+        y = BatchNormalization()(layers.Conv1D(units, 3, **wide)(x), mask=StepMask()(mask))
         y = ApplyMask()([layers.Dropout(encoder.dropout)(layers.Activation("relu")(y)), mask])
-        y = layers.BatchNormalization(momentum=0.9)(layers.Conv1D(units, 3, **wide)(y), mask=StepMask()(mask))
+        y = BatchNormalization()(layers.Conv1D(units, 3, **wide)(y), mask=StepMask()(mask))
         x = ApplyMask()([layers.Activation("relu")(layers.Add()([x, y])), mask])
         state = yield {"features": x, "mask": mask}
         mask = state["mask"]

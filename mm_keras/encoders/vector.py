@@ -4,6 +4,7 @@ from keras import layers
 
 from mm_keras.encoders import UNITS
 from mm_keras.encoders.masking import FullMask
+from mm_keras.encoders.normalizing import BatchNormalization
 
 
 def build_vector_mlp(inputs, encoder, tensor):
@@ -19,7 +20,7 @@ def build_vector_mlp(inputs, encoder, tensor):
     """
     units = UNITS[encoder.size]
     x = layers.Dense(2 * units, use_bias=False)(inputs)
-    x = layers.Activation("relu")(layers.BatchNormalization(momentum=0.9)(x))
+    x = layers.Activation("relu")(BatchNormalization()(x))
     return (yield from one_token(x, units, encoder.dropout))
 
 

@@ -6,6 +6,7 @@ from mm_keras.encoders import UNITS
 from mm_keras.encoders.folding import FoldSteps, UnfoldSteps, encode_steps
 from mm_keras.encoders.image import build_image_cnn
 from mm_keras.encoders.masking import ApplyMask, TokenMask, pool_tokens
+from mm_keras.encoders.normalizing import BatchNormalization
 from mm_keras.encoders.pooling import AttentionPooling
 from mm_keras.encoders.recurrent import both_directions
 from mm_keras.encoders.residual import WIDTHS, widened
@@ -99,9 +100,9 @@ def _in_space_and_time(x, width, steps, mask, activation="relu"):
     height, wide, channels = x.shape[1:]
     middle = 27 * channels * width // (9 * channels + 3 * width)
     x = layers.Conv2D(middle, 3, padding="same", use_bias=False)(x)
-    x = layers.Activation("relu")(layers.BatchNormalization(momentum=0.9)(x))
+    x = layers.Activation("relu")(BatchNormalization()(x))
     x = UnfoldSteps(steps)(layers.Reshape((height * wide, middle))(x))  # (batch, frames, places, channels)
     x = layers.Conv2D(width, (3, 1), padding="same", use_bias=False)(ApplyMask()([x, mask]))
     x = layers.Reshape((height, wide, width))(FoldSteps()(x))
-    x = layers.BatchNormalization(momentum=0.9)(x)
+    x = BatchNormalization()(x)
     return layers.Activation(activation)(x) if activation else x
