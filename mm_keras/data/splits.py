@@ -34,11 +34,12 @@ def read_splits(manifest, tasks, labels, shares, seed):
         unknown = np.flatnonzero([s.lower() not in NAMES for s in given] & ((given != "") | ~bad))
         manifest.quarantine.add(unknown, "split", given[unknown], f"split must be one of {sorted(NAMES)}")
         return np.array([NAMES.get(s.lower(), "") for s in given], dtype=object)
-    good = np.flatnonzero(~bad)
+    good = ~bad
     splits = np.full(len(table), "", dtype=object)
     classes = next((labels[t][good] for t, s in tasks.items() if s.kind == "classification"), None)
     groups = as_text(table["group"])[good] if "group" in table else None
-    splits[good] = draw_splits(len(good), shares, seed, classes, groups) if len(good) else []
+    if good.any():
+        splits[good] = draw_splits(int(good.sum()), shares, seed, classes, groups)
     return splits
 
 
@@ -60,28 +61,35 @@ def draw_splits(count, shares, seed, labels=None, groups=None):
     """
     if len(shares) != 3 or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6 or shares[0] == 0:
         raise DataError(f"`split` needs three shares that sum to 1, the first above 0. Received: {shares}")
-    splits, rest = np.full(count, "train", dtype=object), np.arange(count)
-    left = 1.0
+    # In small numbers: of a million rows, texts and whole integers would take a hundred megabytes.
+    names, splits = np.array(["train", "validation", "test"], dtype=object), np.zeros(count, np.int8)
+    classes = np.zeros(count, np.int8) if labels is None else _codes(labels)
     if groups is not None:
         groups = whole_groups(groups)
-    for name, share in (("test", shares[2]), ("validation", shares[1])):
+    left = 1.0
+    for number, share in ((2, shares[2]), (1, shares[1])):
         if share:
-            taken = _take(rest, share / left, seed, labels, groups)
-            splits[taken] = name
-            rest, left = np.flatnonzero(splits == "train"), left - share
-    return splits
+            rest = np.flatnonzero(splits == 0)
+            splits[_take(rest, share / left, seed, _codes(classes[rest]), groups)] = number
+            left -= share
+    return names[splits]
 
 
-def _take(rows, share, seed, labels, groups):
-    own = np.zeros(len(rows), int) if labels is None else pd.factorize(labels[rows], sort=True)[0]
+def _codes(labels):
+    """Returns the classes as numbers from 0 up, in their order and of the smallest type."""
+    codes, classes = pd.factorize(labels, sort=True)
+    return codes.astype(np.min_scalar_type(len(classes)))
+
+
+def _take(rows, share, seed, own, groups):
     if groups is not None:
         return rows[_whole_groups(groups[rows], own, share, seed)]
     size = max(round(share * len(rows)), 1)
     if size >= len(rows):
         raise DataError(f"cannot split: {len(rows)} rows are too few for a share of {share:.3g}.")
     counts = np.bincount(own)
-    own = np.where(counts[own] < 2, counts.argmax(), own)  # a single row cannot be divided
-    if len(np.unique(own)) > min(size, len(rows) - size):
+    own[(counts < 2)[own]] = counts.argmax()  # a single row cannot be divided
+    if len(pd.unique(own)) > min(size, len(rows) - size):
         own = None  # too few rows for one of each class
     return train_test_split(rows, test_size=size, random_state=seed, stratify=own)[1]
 

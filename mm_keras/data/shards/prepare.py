@@ -52,7 +52,7 @@ def prepare(
     Rows are shuffled by the seed into shards, whose content depends on the table, its files, the recipe and the options
     alone: not on the number of processes, nor on kills. A shard counts once it is whole; called again after a kill, the
     rest is made. (A file that was mended meanwhile is looked at again in a new folder only.) Memory holds some rows'
-    files for each core and, of each row of the table, about 60 bytes; 200 while splits are drawn, which a column
+    files for each core and, of each row of the table, about 60 bytes; 130 while splits are drawn, which a column
     `split` saves.
 
     Args:
