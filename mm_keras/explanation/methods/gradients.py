@@ -32,13 +32,15 @@ def integrated_gradients(engine, tensors, column, steps):
     entries, held, blank = seen.entries, seen.held, engine.blank(seen.entries)
     ways = {n: v - blank[n] for n, v in entries.items()}
     totals = {n: np.zeros(v.shape) for n, v in entries.items()}
-    for points in _chunks(len(column) * steps):
-        rows, share = points // steps, ((points % steps + 0.5) / steps).astype(np.float32)
-        moved = {n: blank[n][rows] + ways[n][rows] * _along(share, v) for n, v in entries.items()}
-        _, gradients = engine.differentiate(moved, {p: v[rows] for p, v in held.items()}, column[rows])
-        for n, gradient in gradients.items():
-            np.add.at(totals[n], rows, gradient / steps)
-    start = engine.evaluate(blank, held, column)
+    start = np.zeros(len(column), np.float32)
+    # The start of each row rides along, of no weight: a call of its own costs more than a point.
+    shares = np.array([0.0, *((np.arange(steps) + 0.5) / steps)], np.float32)
+    for points in _chunks(len(column) * len(shares)):
+        rows, at = points // len(shares), points % len(shares)
+        moved = {n: blank[n][rows] + ways[n][rows] * _along(shares[at], v) for n, v in entries.items()}
+        values, gradients = engine.differentiate(moved, {p: v[rows] for p, v in held.items()}, column[rows])
+        start[rows[at == 0]] = values[at == 0]
+        _add_up(totals, rows[at > 0], {n: g[at > 0] for n, g in gradients.items()}, steps)
     found = {n: totals[n] * ways[n] for n in entries}
     return found | occlude(engine, tensors, column, engine.closed), start
 
@@ -112,14 +114,20 @@ def smoothgrad(engine, tensors, column, steps, seed=0):
         rows, sample = points // steps, points % steps
         noisy = {n: v[rows] + _along(spreads[n][rows], v) * noise[n][sample] for n, v in seen.entries.items()}
         _, gradients = engine.differentiate(noisy, {p: v[rows] for p, v in seen.held.items()}, column[rows])
-        for n, found in gradients.items():
-            np.add.at(totals[n], rows, found / steps)
+        _add_up(totals, rows, gradients, steps)
     found = {n: np.abs(t) for n, t in totals.items()}
     return found | occlude(engine, tensors, column, engine.closed), None
 
 
 def _chunks(count):
     return np.array_split(np.arange(count), -(-count // CHUNK_ROWS))
+
+
+def _add_up(totals, rows, gradients, steps):
+    """Adds to the mean of each row, in place; `rows` are sorted, of which `np.add.at` would know nothing."""
+    present, first = np.unique(rows, return_index=True)
+    for n, gradient in gradients.items():
+        totals[n][present] += np.add.reduceat(gradient, first, axis=0, dtype=np.float64) / steps
 
 
 def _along(factors, values):
