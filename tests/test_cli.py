@@ -121,7 +121,7 @@ def test_evaluate_predict_inspect_and_explain(fitted, digits_folder, tmp_path):
     assert not np.any(json.loads((tmp_path / "own.json").read_text())["inputs"]["word"]["map"])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_galleries_are_of_ids_or_of_a_choice(fitted, tmp_path):
     folder, page, table, runner = str(fitted[1]), tmp_path / "g.html", tmp_path / "g.csv", CliRunner()
     result = runner.invoke(app, ["explain", folder, "--row", "d0003,d0004", "--out", str(page)])
@@ -168,7 +168,7 @@ def test_preview_and_extract(fitted, recipe_file, digits_folder, tmp_path):
     assert table.columns.tolist() == ["id", "split", "digit", "magnitude", "word", "card", "fusion"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_module_of_the_users_is_imported_first(recipe_file, digits_folder, tmp_path):
     """`--import` finds what a recipe names, from the working directory; the run then finds it by itself."""
     (tmp_path / "my_kinds.py").write_text(

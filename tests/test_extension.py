@@ -225,6 +225,7 @@ def plain_five():
     return five_input_recipe("mine", **dict.fromkeys(("photo", "title", "voice", "facts", "features"), "mine"))
 
 
+@pytest.mark.slow
 def test_a_run_of_plain_layers_loads_where_nothing_is_registered(mine, tmp_path):
     run = build_run(tmp_path / "run", plain_five())
     examples = five_input_examples(3)

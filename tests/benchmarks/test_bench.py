@@ -106,6 +106,7 @@ def test_every_script_of_the_driver_says_how_it_is_called():
             assert "--out" in path.read_text(encoding="utf-8"), script.file
 
 
+@pytest.mark.slow
 def test_no_library_takes_a_benchmark_for_a_module_of_its_own():
     """TensorFlow looks for a module `litert`: a benchmark of that name was run by it, which set it to one thread."""
     code = "import sys, keras, tensorflow; print(*{getattr(m, '__file__', 0) for m in sys.modules.values()}, sep='\\n')"

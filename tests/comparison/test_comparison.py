@@ -41,6 +41,7 @@ def useful(pair, tmp_path_factory):
     return mm.compare(*pair, out, folds=0, exports=False, jobs=1, verbose=False), out
 
 
+@pytest.mark.slow
 def test_two_inputs_that_tell_half_each_are_worth_it(useful):
     found, _ = useful
     assert found.verdict == "worth it"
@@ -61,6 +62,7 @@ def test_of_three_inputs_the_noise_adds_nothing(distractor, tmp_path):
     assert any(s.startswith("Adding noise to colour + shape: ") for s in found.sentences)
 
 
+@pytest.mark.slow
 def test_differences_are_paired(useful, distractor):
     found, out = useful
     lines = found.lines
@@ -76,6 +78,7 @@ def test_differences_are_paired(useful, distractor):
     assert lines.loc["gated", "value"] == pytest.approx(share)
 
 
+@pytest.mark.slow
 def test_results_are_files(useful):
     found, out = useful
     content = json.loads((out / "comparison.json").read_text())
@@ -106,6 +109,7 @@ def test_noise_is_not_worth_it(useless):
     assert "not beaten" in found.warnings[0]
 
 
+@pytest.mark.slow
 def test_what_is_kept_is_not_trained_again(useful, pair, capsys):
     found, out = useful
     before = {p: p.stat().st_mtime_ns for p in (out / "trainings").iterdir()}
@@ -115,6 +119,7 @@ def test_what_is_kept_is_not_trained_again(useful, pair, capsys):
     assert f"{len(before)} of {len(before)} trainings are kept" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_another_recipe_needs_another_folder(useful, pair):
     recipe, manifest = pair
     with pytest.raises(mm.DataError, match="holds another comparison"):
@@ -173,7 +178,7 @@ def test_killed_and_started_again_it_ends_with_the_same_table(distractor, tmp_pa
     pd.testing.assert_frame_equal(*tables)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_side_by_side_and_exported(distractor, useless, tmp_path):
     recipe, manifest = distractor
     recipe, one = with_training(recipe.without("shape"), epochs=1), useless

@@ -64,8 +64,9 @@ def test_every_kind_of_input_has_five_steps_or_none():
             assert len(set(c.written())) == 5
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("which", ["five", "moving"])
+@pytest.mark.parametrize(
+    "which", [pytest.param("five", marks=pytest.mark.slow), pytest.param("moving", marks=pytest.mark.long)]
+)
 def test_without_severity_a_value_is_as_before_bit_for_bit(which, five_input_run, moving_run):
     run, examples = (
         (five_input_run, five_input_examples(6, seed=4)) if which == "five" else (moving_run, moving_examples(5))

@@ -82,7 +82,7 @@ def test_an_input_that_tells_nothing_costs_nothing(known_curve):
     assert " of sign, " in known_curve.sentences[1]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_clean_and_missing_are_the_lines_of_evaluate(digits_run, tmp_path):
     scores = mm.evaluate(digits_run, out=tmp_path)
     names = list(digits_run.recipe.inputs)

@@ -167,7 +167,7 @@ def test_a_run_starts_from_the_preset_and_needs_it_no_more(hub_run, bert):
     assert {id(w) for w in trunk.trainable_weights}.isdisjoint(frozen)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_presets_are_exported_and_explained(hub_run, tmp_path):
     assert export(hub_run, tmp_path / "served", litert=("float32",), verbose=False) is not None
     explanation = explain(hub_run, {"title": TEXTS[0]})

@@ -15,6 +15,8 @@ from mm_keras.explanation.subjects import run_engine
 from mm_keras.exporting.served.saved_model import float32_model, joined_model
 from mm_keras.model import build_model, join_models
 
+pytestmark = pytest.mark.slow
+
 
 def small_recipe(fusion="gated", title="cnn"):
     """A text, a table and a vector: ids, masks and batch normalisation."""

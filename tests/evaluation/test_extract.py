@@ -54,6 +54,7 @@ def test_rows_keep_their_order_and_bad_ones_are_reported(written, manifest):
     assert "rows=58, bad=2" in repr(features)
 
 
+@pytest.mark.slow
 def test_vectors_equal_the_layers_and_absent_inputs_are_empty(written, digits_run, manifest):
     features, table = written
     rows = digits_run.load(manifest, with_labels=False, max_bad=1.0).rows

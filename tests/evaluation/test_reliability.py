@@ -295,7 +295,7 @@ def test_the_result_is_shown_drawn_and_saved(run, tmp_path):
         found.save(tmp_path / "r.pdf")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_commands_say_the_same(copied, tmp_path):
     folder, runner = str(copied.folder), CliRunner()
     options = ["--accuracy", "0.75", "--level", "0.8", "--out", str(tmp_path / "c.png")]

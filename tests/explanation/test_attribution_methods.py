@@ -90,7 +90,7 @@ def test_more_steps_add_up_better(five_input_run):
     assert np.median(many) < np.median(few)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_mixed_float16_gives_finite_float32(tmp_path):
     keras.config.set_dtype_policy("mixed_float16")
     try:

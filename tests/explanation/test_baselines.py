@@ -65,6 +65,7 @@ def test_a_missing_input_has_no_map_wherever_it_starts(five_input_run, framed):
     assert not found.maps["photo"].any()
 
 
+@pytest.mark.slow
 def test_a_gallery_starts_there(digits_run):
     ids = list(digits_run.rows("test").ids[:2])
     own = digits_run.example(ids[0])["scan"]

@@ -16,13 +16,14 @@ from mm_keras.preprocessing import build_preprocessor
 ROTARY = {"kind": "transformer", "options": {"positions": "rotary"}}
 PERIODIC, PIECEWISE = ({"kind": "transformer", "options": {"numbers": n}} for n in ("periodic", "piecewise"))
 ROWS = [
-    {"photo": "vit", "facts": PERIODIC},
-    {"photo": "convnext", "title": ROTARY, "voice": "transformer", "facts": PIECEWISE},
-    pytest.param({"title": "lstm", "voice": "conv_gru", "facts": "transformer"}, marks=pytest.mark.slow),
+    pytest.param({"photo": "vit", "facts": PERIODIC}, marks=pytest.mark.long),
+    pytest.param(
+        {"photo": "convnext", "title": ROTARY, "voice": "transformer", "facts": PIECEWISE}, marks=pytest.mark.slow
+    ),
+    pytest.param({"title": "lstm", "voice": "conv_gru", "facts": "transformer"}, marks=pytest.mark.long),
 ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("encoders", ROWS, ids=range(3))
 def test_the_maps_of_every_encoder_add_up(encoders, tmp_path):
     recipe = five_input_recipe("concat", **encoders)

@@ -122,6 +122,7 @@ def test_units_sum_what_belongs_together():
     assert of("audio", (2, 2)).count == 4
 
 
+@pytest.mark.slow
 def test_values_without_units_are_the_models_own(digits_run):
     engine = engine_for(digits_run.model, digits_run.tasks)
     tensors = digits_run.encode([digits_run.rows("test").example(i) for i in range(3)])[0]

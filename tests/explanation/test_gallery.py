@@ -91,6 +91,7 @@ def test_each_of_a_gallery_is_as_explained_alone(digits_run, predicted):
             assert np.abs(one.maps[name] - alone.maps[name]).mean() <= 1e-3 * size
 
 
+@pytest.mark.slow
 def test_a_number_has_a_worst_and_no_uncertain(digits_run, predicted):
     rows, *_, off = predicted
     found = mm.gallery(digits_run, count=2, task="magnitude", steps=1)

@@ -36,6 +36,7 @@ def digits_importance(digits_run):
     return mm.importance(digits_run)
 
 
+@pytest.mark.slow
 def test_performance_is_the_accuracy_shared_out(digits_run, digits_importance, tmp_path):
     subsets = mm.evaluate(digits_run, out=tmp_path).subsets
     accuracy = {frozenset(k.split("+")): v["digit"]["accuracy"]["value"] for k, v in subsets.items()}

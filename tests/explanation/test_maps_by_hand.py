@@ -130,10 +130,7 @@ def parts_of(run, example):
     return subject.engine, seen.entries, seen.held
 
 
-HALVES = [
-    pytest.param("mixed_float16", marks=pytest.mark.slow),
-    pytest.param("mixed_bfloat16", marks=pytest.mark.long),
-]
+HALVES = [pytest.param(policy, marks=pytest.mark.long) for policy in ("mixed_float16", "mixed_bfloat16")]
 
 
 @pytest.fixture(scope="module", params=["float32", *HALVES])
@@ -176,6 +173,7 @@ def test_the_library_finds_the_same(run_of):
             )
 
 
+@pytest.mark.slow
 def test_substitutes_are_named(five_input_run):
     example = five_input_examples(1)[0]
     found = mm.explain(five_input_run, example, method="gradcam")

@@ -56,6 +56,7 @@ def test_a_strip_by_hand():
     assert strip(pictures)[..., 0].tolist() == [[0, 255, 1, 255, 2]]
 
 
+@pytest.mark.slow
 def test_maps_of_moving_things_unfold_their_steps(moving_run, example):
     engine = (subject := RunSubject(moving_run, [example])).engine
     seen = engine.observe(subject.tensors)

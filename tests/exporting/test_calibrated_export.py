@@ -16,6 +16,8 @@ from mm_keras.exporting.litert.flatbuffer import litert_ops
 from mm_keras.exporting.server.server import Server
 from mm_keras.model import logits_model
 
+pytestmark = pytest.mark.slow
+
 TEMPERATURE, HALF_WIDTH, THRESHOLD = 2.5, 1.25, 0.36
 
 

@@ -76,6 +76,7 @@ def gone(pid):
     return False
 
 
+@pytest.mark.slow
 @forks
 def test_a_forked_worker_that_is_killed_is_told_by_signal(stuck):
     with Child(*stuck) as child:
@@ -127,6 +128,7 @@ def test_leaving_the_block_ends_a_forked_worker(stuck):
     assert gone(pid)
 
 
+@pytest.mark.slow
 @forks
 def test_forked_workers_end_with_whoever_asked_for_them(stuck, tmp_path):
     code = (

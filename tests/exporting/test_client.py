@@ -316,6 +316,7 @@ def test_the_real_stubs_filter_outputs_and_read_metadata(server):
         assert {"serving_default", "tensors", "embedding"} <= set(found.signature_def)
 
 
+@pytest.mark.slow
 def test_without_the_extra_grpc_says_what_to_install(five_input_bundle):
     code = (
         "import sys; sys.modules['tensorflow_serving'] = None\n"

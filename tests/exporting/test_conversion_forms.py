@@ -81,7 +81,7 @@ TRAINED = ("bottleneck", "self_attention")
 
 
 # One of each make; the others, of the same layers, are exported by `make test-long` and by benchmarks/exports.py.
-MADE = {"central", "self_attention", "decision_evidence", "decision_stacking"}
+MADE = {"central", "self_attention", "decision_evidence"}
 SLOW, LONG = pytest.mark.slow, pytest.mark.long
 
 
@@ -173,9 +173,8 @@ def test_encoders_are_exported(encoders, tmp_path):
     check_export(with_bytes(recipe) if encoders["title"] == "bytes" else recipe, tmp_path)
 
 
-@pytest.mark.parametrize(
-    "precision", [pytest.param("mixed_float16", marks=SLOW), pytest.param("mixed_bfloat16", marks=LONG)]
-)
+@LONG
+@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
 def test_a_model_in_mixed_precision_is_served_in_float32(precision, tmp_path):
     before = keras.config.dtype_policy()
     recipe = five_input_recipe("gated")

@@ -243,6 +243,7 @@ def test_an_op_that_onnx_lacks_is_refused_by_name(tmp_path):
             child.wait()
 
 
+@pytest.mark.slow
 def test_an_op_that_litert_lacks_is_refused_by_name(tmp_path):
     spec = tf.TensorSpec([1, 3], tf.float32, name="x")
     for name, function in (("odd", lambda x: {"y": tf.math.bessel_i0e(x)}), ("front", lambda x: {"x": x})):

@@ -77,6 +77,7 @@ def test_draws_repeat(digits_folder):
                 assert drawn(first, view, name) == drawn(second, view, name)
 
 
+@pytest.mark.slow
 def test_draws_differ_from_each_other(shown):
     _, _, made = shown
     for one in made.samples:
@@ -87,6 +88,7 @@ def test_draws_differ_from_each_other(shown):
         assert sorted(first) == sorted(second)  # swapped, nothing lost
 
 
+@pytest.mark.slow
 def test_without_augmentation_every_draw_is_the_original(digits_folder):
     recipe = recipe_of(digits_folder)
     made = preview(recipe, digits_folder / "manifest.csv", rows=[5], draws=1)
@@ -116,6 +118,7 @@ def test_mixed_draws_tell_their_shares(digits_folder):
     assert mixed >= 2
 
 
+@pytest.mark.slow
 def test_figure_page_and_files_hold_every_row(shown, tmp_path):
     _, _, made = shown
     figure = made.plot()
@@ -141,6 +144,7 @@ def test_figure_page_and_files_hold_every_row(shown, tmp_path):
         made.save(tmp_path / "preview.jpg")
 
 
+@pytest.mark.slow
 def test_a_picture_is_drawn_as_it_is(shown):
     """The first row's original: its pixels can be found in the figure."""
     _, _, made = shown
@@ -158,6 +162,7 @@ def test_a_picture_is_drawn_as_it_is(shown):
     np.testing.assert_allclose(seen, scan, atol=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "message"),
     [

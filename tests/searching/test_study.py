@@ -78,6 +78,7 @@ def test_a_known_maximum_is_found_and_what_it_depends_on(tmp_path):
     assert {p.parent.name for p in known.folder.glob("*/answers.npz")} == {"0", str(best)}
 
 
+@pytest.mark.slow
 def test_a_search_that_is_stopped_and_killed_goes_on_as_if_it_had_not(tmp_path):
     whole, best, _ = Known(tmp_path / "whole").run(11)
 

@@ -30,7 +30,7 @@ def data(digits_folder):
     return load(digits_folder / "manifest.csv", recipe_of())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_seed_repeats_a_training_that_mixes(data, tmp_path):
     one, again, plain = (
         fit(recipe, data, tmp_path / name, verbose=False)

@@ -13,6 +13,8 @@ from mm_keras.data.manifest import load
 from mm_keras.errors import DataError
 from mm_keras.training.fit import fit
 
+CACHES = [pytest.param(0.0, marks=pytest.mark.slow), pytest.param(1.0, marks=pytest.mark.long)]
+
 
 def recipe_of(*names, **training):
     own = {
@@ -84,8 +86,7 @@ def quarantined(folder):
     return table[["row", "id", "column", "reason"]].to_numpy().tolist()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("cache_gb", [0.0, 1.0])
+@pytest.mark.parametrize("cache_gb", CACHES)
 def test_files_that_go_bad_between_loading_and_training(digits, tmp_path, cache_gb, capsys):
     folder, data = digits
     (folder / "scan/d0003.png").unlink()
@@ -102,8 +103,7 @@ def test_files_that_go_bad_between_loading_and_training(digits, tmp_path, cache_
     assert not kept & {"d0003", "d0007"}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("cache_gb", [0.0, 1.0])
+@pytest.mark.parametrize("cache_gb", CACHES)
 def test_files_that_go_bad_during_training(digits, tmp_path, cache_gb, capsys):
     _, data = digits
     train = data.train

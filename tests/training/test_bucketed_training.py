@@ -211,7 +211,7 @@ def train_elsewhere(backend, devices, out):
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_devices_train_the_same_weights_in_buckets(tmp_path):
     """The last batch is not whole, and is filled."""
     for devices in (1, 2):
@@ -221,7 +221,7 @@ def test_two_devices_train_the_same_weights_in_buckets(tmp_path):
         np.testing.assert_allclose(weight, other, atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_jax_trains_in_buckets_too(tmp_path):
     pytest.importorskip("jax")
     train_elsewhere("jax", 1, tmp_path / "there")

@@ -74,7 +74,7 @@ def test_silence_is_set_by_the_environment():
         heartbeat_seconds(60, {"MM_KERAS_HEARTBEAT": "long"})
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_shards_by_two_servers_train_the_same_weights(digits_folder, tmp_path):
     """One of another process, which knows another file system, and one of this."""
     recipe = recipe_of(epochs=2, mixup=0.2, modality_dropout=0.2)

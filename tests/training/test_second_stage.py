@@ -47,6 +47,7 @@ def answers(run, rows):
     return logits, present, outputs
 
 
+@pytest.mark.slow
 def test_stacking_is_fitted_on_the_validation_rows(run):
     rows = run.rows("validation")
     logits, present, outputs = answers(run, rows)

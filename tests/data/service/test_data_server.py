@@ -18,6 +18,8 @@ from mm_keras.data.service.server import DataServer, _listeners
 from mm_keras.errors import DataError, DataServerLost
 from mm_keras.training.learn import learn, loss_labels, targets_and_weights
 
+pytestmark = pytest.mark.slow
+
 ROWS, SIZE, STEPS = 23, 4, 6  # the last batch of a pass has three rows
 EPOCHS = {"numbers": range(1, 3), "seed": 7}
 
