@@ -213,6 +213,18 @@ def most_memory(name):
     return round(tf.config.experimental.get_memory_info("GPU:0")["peak"] / 2**20)
 
 
+def _seconds_of_a_step(train, steps):
+    """Returns the seconds of a step; Keras's `fit` takes up to a quarter of a second before its first, PyTorch none."""
+    taken = []
+    for count in (1, 1 + steps):
+        began = time.perf_counter()
+        train(count)
+        taken.append(time.perf_counter() - began)
+    start, whole = taken
+    # A few short steps, as of a dry run, may be shorter than what the start varies by.
+    return (whole - start) / steps if whole > start else whole / (1 + steps)
+
+
 def measure(contenders, settings):
     """Runs the contenders in turn; returns `({name: figures}, {name: reason})`."""
     counts, memory, skipped = {}, {}, {}
@@ -223,21 +235,18 @@ def measure(contenders, settings):
             torch.cuda.reset_peak_memory_stats()
         try:
             train(3)
-            began = time.perf_counter()
-            train(5)
+            seconds = _seconds_of_a_step(train, 8)
         except Exception as error:  # one that does not run here must not take the others along
             skipped[name] = f"{type(error).__name__}: {error}"[:300]
             continue
-        counts[name] = max(2, round(settings["seconds"] / ((time.perf_counter() - began) / 5)))
+        counts[name] = max(2, round(settings["seconds"] / seconds))
         memory[name] = most_memory(name)
     busy, taken = Busy(), {name: [] for name in counts}
     busy.start()
     for turn in range(settings["rounds"]):
         for name in list(counts)[:: -1 if turn % 2 else 1]:
             busy.current = name
-            began = time.perf_counter()
-            contenders[name](counts[name])
-            taken[name].append((time.perf_counter() - began) / counts[name])
+            taken[name].append(_seconds_of_a_step(contenders[name], counts[name]))
             busy.current = None
     busy.end()
     figures = {}

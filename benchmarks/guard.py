@@ -1,6 +1,6 @@
 """Fails when a ratio is more than 25 % worse than the committed one; `make bench-guard`.
 
-usage: python benchmarks/guard.py [--update] [--limit 600] [--out FILE]
+usage: python benchmarks/guard.py [--update] [--limit 300] [--out FILE]
 
 A few quick ratios of things that take turns in one process, so that they hold on any machine. What is worse than
 `benchmarks/results/guard.json` is measured again, three times in all; once within the bound, a ratio is cleared.
@@ -70,7 +70,7 @@ def guard(committed, measure, tries=TRIES, say=print):
     return left
 
 
-def measure_labels(labels, seconds=600.0):
+def measure_labels(labels, seconds=300.0):
     """Runs the scripts that the labels come from, each for so many seconds at most; returns `{label: row}`."""
     found = {}
     for name in dict.fromkeys(GUARDED[label] for label in sorted(labels)):
@@ -86,7 +86,7 @@ def main():
     """Runs the command line above."""
     arguments = parser(__doc__)
     arguments.add_argument("--update", action="store_true")
-    arguments.add_argument("--limit", type=float, default=600.0, help="seconds for each script")
+    arguments.add_argument("--limit", type=float, default=300.0, help="seconds for each script")
     arguments.set_defaults(out=FILE)
     options = arguments.parse_args()
     if options.update:

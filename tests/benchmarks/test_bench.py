@@ -66,8 +66,9 @@ def test_what_is_not_run_again_stays(folder):
     assert before["results"]["good"] == {"ratios": {}}
 
 
-def test_one_that_does_not_end_is_left(folder):
+def test_one_that_does_not_end_is_left_and_says_where_it_was(folder, capfd):
     assert run.run_script(run.Script("slow.py"), 1.0, folder=folder) == (None, "did not end in 1 s")
+    assert re.search(r'slow\.py", line 1 in <module>', capfd.readouterr().err)
 
 
 def test_calls_take_turns_every_other_round_backwards():
