@@ -9,9 +9,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
     """Keras's layer of this name, for trainings of some hundred steps, and in one op where TensorFlow has it.
 
     Keras computes the statistics and the result of a batch in a dozen ops, each of which reads the whole map again, and
-    its gradient in some more: on a processor about half of a convolutional network's step. TensorFlow's own op takes
-    two passes. It is used in training alone, on maps whose last axis is normalised; the numbers are the same up to
-    rounding, and so are weights, configuration and every exported graph.
+    its gradient in some more: on a processor about a third of a small convolutional network's step. TensorFlow's own
+    op takes two passes. It is used in training alone, on maps whose last axis is normalised; the numbers are the same
+    up to rounding, and so are weights, configuration and every exported graph.
 
     Args:
         momentum: Of the moving mean and variance. Defaults to `0.9`: Keras's 0.99 is for many thousand steps, after
