@@ -12,7 +12,7 @@ from mm_keras.comparison.folds import fold_data
 from mm_keras.comparison.tally import tally
 from mm_keras.comparison.verdict import difference
 from mm_keras.comparison.work import run_cells
-from mm_keras.data.manifest import Data, load
+from mm_keras.data.manifest import as_data
 from mm_keras.evaluation.evaluate import HEADLINES
 from mm_keras.explanation.targets import find_task
 from mm_keras.pages import Result, result_page
@@ -159,7 +159,7 @@ def compare(
     recipe = load_recipe(recipe)
     name = find_task(task, recipe.tasks)
     candidates, refused = find_candidates(recipe, fusions, baselines)
-    data = data if isinstance(data, Data) else load(data, recipe)
+    data = as_data(data, recipe)
     seed = recipe.training.seed
     parts = fold_data(data, folds, name, seed)
     say = print if verbose else (lambda text: None)

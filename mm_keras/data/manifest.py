@@ -170,6 +170,11 @@ def load(
     return Data(name, rows, quarantine.table(), classes, vectors, max_bad, seen, graphs)
 
 
+def as_data(data, recipe):
+    """Returns what `load` returned as it is, and loads anything else."""
+    return data if isinstance(data, Data) else load(data, recipe)
+
+
 def _open(source, root):
     """Reads the table and its ids; returns a `Manifest` whose quarantine holds the lines that cannot be read."""
     table, folder, name, unread = read_table(source)

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 
 from mm_keras.data.caching import decoded_bytes
-from mm_keras.data.manifest import Data, load
 from mm_keras.data.pipeline import as_tensors
 from mm_keras.diagnosing.advice import advice_for
 from mm_keras.diagnosing.measure import STAGES, Steps, chain_seconds, input_seconds
@@ -137,7 +136,7 @@ def doctor(recipe, data, *, seconds=2.0):
         DataError: As `load`.
     """
     recipe = load_recipe(recipe)
-    data = check_data(recipe, data if isinstance(data, Data) else load(data, recipe))
+    data = check_data(recipe, data)
     trainer = Trainer(recipe, *learn(recipe, data))
     training, every = recipe.training, data.train
     rows = every.take(np.unique(np.linspace(0, len(every) - 1, MOST_ROWS).astype(int)))

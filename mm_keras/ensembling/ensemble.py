@@ -8,7 +8,6 @@ from pathlib import Path
 import keras
 import pandas as pd
 
-from mm_keras.data.manifest import Data, load
 from mm_keras.ensembling.choice import KINDS, choose, keep
 from mm_keras.ensembling.joins import why_not_stacked
 from mm_keras.ensembling.members import cut_members, train_members, with_judges
@@ -161,7 +160,7 @@ def ensemble(recipe, data, out, *, members=5, kind="best", verbose=True):
     recipe, out = load_recipe(recipe), Path(out)
     say = print if verbose else (lambda *_: None)
     check_folder(out)
-    data = check_data(recipe, data if isinstance(data, Data) else load(data, recipe))
+    data = check_data(recipe, data)
     data, drawn = with_judges(data, recipe.training.seed)
     cut = cut_members(data, members, recipe.training.seed)
     if kind == "stacking" and (why := why_not_stacked(data.validation)):

@@ -6,7 +6,7 @@ import numpy as np
 
 from mm_keras.data.caching import Cache
 from mm_keras.data.drawing import Epochs
-from mm_keras.data.manifest import Data, load
+from mm_keras.data.manifest import as_data
 from mm_keras.data.pipeline import make_dataset
 from mm_keras.errors import DataError
 from mm_keras.explanation.panels import Panel, make_panel
@@ -115,7 +115,7 @@ def preview(recipe, data, rows=6, *, draws=3):
     if draws < 1:
         raise DataError(f"`draws` must be at least 1. Received: {draws}")
     recipe = load_recipe(recipe)
-    data = (data if isinstance(data, Data) else load(data, recipe)).recheck(recipe)
+    data = as_data(data, recipe).recheck(recipe)
     train = data.train
     if not len(train):
         raise DataError(f"{data.name}: no training rows.")

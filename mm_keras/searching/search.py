@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from mm_keras.data.manifest import Data, load
 from mm_keras.data.setting import keep_setting, rows_digest
 from mm_keras.errors import DataError
 from mm_keras.evaluation.judge import Judge
@@ -75,7 +74,7 @@ def search(recipe, data, out, space=None, *, trials=20, minutes=None, prune=True
         raise DataError(f"`trials` must be at least 1. Received: {trials}")
     recipe, out = load_recipe(recipe), Path(out)
     space = read_space(recipe, space)
-    data = check_data(recipe, data if isinstance(data, Data) else load(data, recipe))
+    data = check_data(recipe, data)
     if not len(data.validation):
         raise DataError(f"{data.name}: no validation rows, by which a search chooses.")
     say = print if verbose else (lambda text: None)

@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from mm_keras.data.checking.check import advise
+from mm_keras.data.manifest import as_data
 from mm_keras.data.shards.sharded import ShardedRows, naming
 from mm_keras.errors import DataError
 from mm_keras.extension import check_loads, describe_extensions
@@ -49,7 +50,7 @@ def fit(
 
     Args:
         recipe: A `Recipe`, or the path of one.
-        data: What `load` returned.
+        data: What `load` returned, or a manifest as `load` takes it.
         out: The run folder; made if absent, refused if it holds a run, or one that was stopped. Of several hosts one
             that all of them see; the first writes it.
         devices: Over how many devices of this machine each batch is split; `None` is one, or with `hosts` all. With
@@ -211,7 +212,12 @@ def check_folder(out, resume=False):
 
 
 def check_data(recipe, data):
-    """Returns the data without rows whose files have gone bad; raises when it was loaded for another recipe."""
+    """Returns the data, loaded if it is a manifest, without rows whose files have gone bad.
+
+    Raises:
+        DataError: When it was loaded for another recipe, or lacks rows that its training needs.
+    """
+    data = as_data(data, recipe)
     data.require(recipe)
     data = data.narrow(recipe).recheck(recipe)
     if not len(data.train):

@@ -32,10 +32,14 @@ def trainer_of(recipe, data):
 
 
 @pytest.mark.slow
-def test_the_seed_decides_every_weight(card_data, tmp_path):
+def test_the_seed_decides_every_weight_of_what_was_loaded_and_of_a_manifest(digits_folder, card_data, tmp_path):
     one, again, other = (
-        fit(card_recipe(epochs=2, seed=seed), card_data, tmp_path / name, verbose=False).model.get_weights()
-        for name, seed in (("one", 1), ("again", 1), ("other", 2))
+        fit(card_recipe(epochs=2, seed=seed), data, tmp_path / name, verbose=False).model.get_weights()
+        for name, seed, data in (
+            ("one", 1, card_data),
+            ("again", 1, digits_folder / "manifest.csv"),
+            ("other", 2, card_data),
+        )
     )
     assert all(np.array_equal(a, b) for a, b in zip(one, again, strict=True))
     assert not all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
@@ -200,6 +204,8 @@ def test_what_is_refused(card_data, digits_run, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="is a file"):
         fit(card_recipe(), card_data, tmp_path / "file")
+    with pytest.raises(DataError, match=r"absent\.csv"):
+        fit(card_recipe(), tmp_path / "absent.csv", tmp_path / "run")
     none = card_data.rows.split("test")
     with pytest.raises(DataError, match="no training rows"):
         fit(card_recipe(), type(card_data)("m", none, card_data.quarantine, card_data.classes, {}), tmp_path / "run")

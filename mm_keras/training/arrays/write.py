@@ -27,7 +27,7 @@ def write_arrays(recipe, data, out):
 
     Args:
         recipe: A `Recipe`, or the path of one.
-        data: What `load` returned.
+        data: What `load` returned, or a manifest as `load` takes it.
         out: The run folder; made if absent.
 
     Returns:
