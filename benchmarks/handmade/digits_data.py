@@ -6,6 +6,8 @@ import pandas as pd
 import tensorflow as tf
 import tensorflow_text as tf_text
 
+from mm_keras.preprocessing.chain import untuned
+
 BATCH = 32
 CATEGORIES = ("key_row", "key_column")
 
@@ -63,7 +65,10 @@ class Digits:
         return tf.audio.decode_wav(data, 1, 3200).audio[:, 0]
 
     def dataset(self):
-        """The usual chain: shuffle, decode in parallel, batch, transform, prefetch."""
+        """The usual chain: shuffle, decode in parallel, batch, transform, prefetch.
+
+        Without tf.data's autotuner, as ours: it may keep whoever lets go of an iterator waiting, up to a minute.
+        """
 
         def decode(row):
             padded = tf.pad(self.picture(tf.io.read_file(row["scan"])), [[1, 1], [1, 1], [0, 0]], "SYMMETRIC")
@@ -81,7 +86,7 @@ class Digits:
 
         rows = tf.data.Dataset.from_tensor_slices(self.columns).shuffle(len(self), seed=0)
         rows = rows.map(decode, num_parallel_calls=tf.data.AUTOTUNE).batch(BATCH)
-        return rows.map(transform, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+        return untuned(rows.map(transform, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2))
 
     def arrays(self):
         """Returns all rows ready for a model, `({input: array}, {target: array})`: nothing is left to be read."""

@@ -5,6 +5,7 @@ import json
 import benchmark_scripts  # noqa: F401
 import guard
 import pytest
+import run
 from measuring import HERE, row
 
 COMMITTED = {"a": row(2.0), "b": row(2.0, "higher")}
@@ -43,6 +44,27 @@ def test_what_was_not_measured_is_no_pass():
     left, asked = tried({"a": row(1.0)}, {}, {})
     assert left == {"b": "was not measured"}
     assert len(asked) == 3
+
+
+def test_what_stood_still_each_time_is_said_and_no_fault():
+    said = []
+    assert guard.guard({"a": row(2.0)}, lambda labels: {"a": None}, say=said.append) == {}
+    assert said == ["a: not known, its benchmark stood still each time"]
+    # Nor does standing still clear what was worse, or failed, before.
+    left, _ = tried({"a": row(3.0)}, {"a": None, "b": None}, {"a": None, "b": None})
+    assert left == {"a": "a: 3.000, committed 2.000, +50 % worse", "b": "was not measured"}
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [("import time; time.sleep(60)", {"a": None}), ("while True: pass", {}), ("raise SystemExit('broken')", {})],
+    ids=["stands still", "slow", "broken"],
+)
+def test_standing_still_is_told_from_being_slow_and_from_failing(code, found, tmp_path, monkeypatch):
+    (tmp_path / "one.py").write_text(code, encoding="utf-8")
+    monkeypatch.setattr(guard, "GUARDED", {"a": "one"})
+    monkeypatch.setattr(guard, "SCRIPTS", {"one": run.Script("one.py")})
+    assert guard.measure_labels({"a"}, 3.0, tmp_path) == found
 
 
 @pytest.mark.parametrize(
