@@ -12,7 +12,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 # Imports flow from left to right; rooms of one row do not import each other.
 ROWS = [
     {"errors"},
-    {"registry", "saving"},
+    {"registry", "saving", "masking"},
     {"pages"},
     {"recipe"},
     {"preprocessing", "extension"},
@@ -33,7 +33,7 @@ TENSORFLOW = {"preprocessing", "data", "training", "evaluation", "explanation", 
 TENSORFLOW |= {"corrupting"}  # raw values: files of pictures and sounds
 # What Keras has no word for; imported when it is called, and Keras runs on TensorFlow.
 ALONE = {"encoders/normalizing.py"}
-KERAS = TENSORFLOW | {"extension", "encoders", "fusion", "tasks", "model", "ensembling", "searching"}
+KERAS = TENSORFLOW | {"extension", "encoders", "fusion", "tasks", "model", "ensembling", "searching", "masking"}
 FORBIDDEN_NAMES = {"utils", "common", "base", "constants", "helpers", "misc"}
 
 

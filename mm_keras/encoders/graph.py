@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from mm_keras.encoders.masking import masked_mean, masked_softmax
+from mm_keras.masking import masked_mean, masked_softmax
 
 
 def _fixed(layer, name, shape, dtype, values):

@@ -5,8 +5,7 @@ import math
 import keras
 from keras import layers, ops
 
-# A masked score lies this much under the smallest one; it adds this much to the range of an int8.
-_MARGIN = 6.0
+from mm_keras.masking import masked_mean
 
 
 @keras.saving.register_keras_serializable("mm_keras")
@@ -81,20 +80,6 @@ class ApplyMask(EndsMask):
 
     def compute_output_shape(self, input_shape):
         return input_shape[0]
-
-
-def masked_mean(x, keep, axis):
-    """Means `x` over what `keep` keeps; zeros where it keeps none. In float32: a sum over many does not fit 16 bits."""
-    # Not `maximum(count, 1)`: int8 conversion gives both sides of it one scale, and a count would end at 1.
-    return ops.sum(x * keep, axis=axis) / (ops.sum(keep, axis=axis) + (1.0 - ops.max(keep, axis=axis)))
-
-
-def masked_softmax(scores, keep, axis):
-    """Softmax of `scores` among what `keep` keeps; zeros where it keeps none."""
-    # Without a constant of -1e9, which would take the whole range of an int8.
-    low = ops.min(scores, axis=axis, keepdims=True) - _MARGIN
-    shares = ops.softmax(scores * keep + low * (1.0 - keep), axis=axis) * keep
-    return shares / (ops.sum(shares, axis=axis, keepdims=True) + (1.0 - ops.max(keep, axis=axis, keepdims=True)))
 
 
 @keras.saving.register_keras_serializable("mm_keras")

@@ -3,7 +3,7 @@
 import keras
 from keras import layers, ops
 
-from mm_keras.encoders.masking import masked_softmax
+from mm_keras.masking import masked_softmax
 
 
 @keras.saving.register_keras_serializable("mm_keras")

@@ -1,30 +1,15 @@
-"""What fusions by attention share: the masked softmax, sequences of one width, and the transformer block."""
+"""What fusions by attention share: sequences of one width, and the transformer block."""
 
 import keras
 from keras import layers, ops
 
 from mm_keras.fusion.shared_space import kept_inputs
 
-# A masked score lies this far under the smallest one: no constant that would take the whole range of an int8.
-_MARGIN = 6.0
-
 
 def check_heads(units, num_heads):
     """Raises `ValueError` when the heads cannot share the units evenly."""
     if units % num_heads:
         raise ValueError(f"`units` must be a multiple of `num_heads`, {num_heads}. Received: units={units}")
-
-
-def masked_softmax(scores, keep):
-    """Softmax over the last axis among those that `keep` keeps; zeros where it keeps none.
-
-    Args:
-        scores: Float `(..., keys)`, of at least two keys: Keras warns of a softmax of one.
-        keep: Float, broadcast to `scores`; 1 or 0.
-    """
-    low = ops.min(scores, axis=-1, keepdims=True) - _MARGIN
-    shares = ops.softmax(scores * keep + low * (1.0 - keep), axis=-1) * keep
-    return shares / (ops.sum(shares, axis=-1, keepdims=True) + 1.0 - ops.max(keep, axis=-1, keepdims=True))
 
 
 @keras.saving.register_keras_serializable("mm_keras")

@@ -3,9 +3,10 @@
 import keras
 from keras import layers, ops
 
-from mm_keras.fusion.attention import check_heads, masked_softmax
+from mm_keras.fusion.attention import check_heads
 from mm_keras.fusion.joint import EmbeddingFusion
 from mm_keras.fusion.shared_space import build_projections, kept_inputs, mean_of_kept, project
+from mm_keras.masking import masked_softmax
 
 
 @keras.saving.register_keras_serializable("mm_keras")

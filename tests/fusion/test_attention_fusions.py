@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from by_hand import as_numpy, built, dense, normed, softmax, transformer_block
+from by_hand import as_numpy, built, dense, normed, transformer_block
 
 from mm_keras.errors import RecipeError
 from mm_keras.fusion import build_fusion
-from mm_keras.fusion.attention import AttentionBlock, masked_softmax
+from mm_keras.fusion.attention import AttentionBlock
 from mm_keras.fusion.graph_attention import GraphAttention, GraphAttentionFusion
 from mm_keras.fusion.shared_space import kept_inputs
 from mm_keras.fusion.tokens import BottleneckFusion, CrossAttentionFusion, PerceiverFusion, TokenTransformerFusion
@@ -154,15 +154,6 @@ def test_a_block_without_any_key_adds_no_attention():
     got = as_numpy(block(x, keys, keep))
     for row in range(2):
         np.testing.assert_allclose(got[row], transformer_block(block, x[row], keys[row][keep[row] > 0]), **CLOSE)
-
-
-def test_masked_softmax_is_the_softmax_of_the_kept():
-    scores = 30 * RNG.normal(size=(3, 4)).astype(np.float32)
-    keep = np.array([[1, 0, 1, 1], [0, 1, 0, 0], [0, 0, 0, 0]], np.float32)
-    got = as_numpy(masked_softmax(scores, keep))
-    np.testing.assert_allclose(got[0, [0, 2, 3]], softmax(scores[0, [0, 2, 3]].astype(np.float64)), atol=1e-6)
-    np.testing.assert_allclose(got[1:], [[0, 1, 0, 0], [0, 0, 0, 0]], atol=1e-6)
-    assert got[0, 1] == 0
 
 
 def test_who_is_heard():

@@ -7,9 +7,7 @@ from keras import ops
 
 from mm_keras.encoders.transformer import RotaryAttention, rotate
 from mm_keras.exporting.swapping import swapped
-
-# A masked key gets this much less than its query's smallest score; it adds this much to the range that 255 steps cover.
-_MARGIN = 6.0
+from mm_keras.masking import masked_softmax
 
 
 def quantisable_attention(model):
@@ -35,7 +33,4 @@ def _compute_attention(self, query, key, value, attention_mask=None, training=No
     keep = ops.cast(attention_mask, scores.dtype)
     while len(keep.shape) < len(scores.shape):
         keep = ops.expand_dims(keep, -3)  # (batch, heads, queries, keys)
-    low = ops.min(scores, axis=-1, keepdims=True) - _MARGIN
-    shares = ops.softmax(scores * keep + low * (1.0 - keep), axis=-1) * keep
-    total = ops.sum(shares, axis=-1, keepdims=True) + (1.0 - ops.max(keep, axis=-1, keepdims=True))
-    return ops.einsum(self._combine_equation, shares / total, value), None
+    return ops.einsum(self._combine_equation, masked_softmax(scores, keep), value), None
