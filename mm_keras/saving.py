@@ -1,7 +1,9 @@
-"""Files written: results in the form that a suffix names, and what must be whole or absent."""
+"""Files written: results in the form that a suffix names, what must be whole or absent, and one process at a time."""
 
 import hashlib
 import os
+import socket
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mm_keras.errors import DataError
@@ -9,6 +11,7 @@ from mm_keras.errors import DataError
 # Of what is a picture, numbers, a table and a page.
 RESULT_FORMS = (".png", ".json", ".csv", ".html")
 PIECE = 2**20  # bytes of a file in memory at once
+LOCK = ".lock"
 
 
 def check_suffix(path, what, forms):
@@ -80,6 +83,54 @@ def write_whole(path, write, lasting=True):
             os.fsync(opened)
         finally:
             os.close(opened)
+
+
+@contextmanager
+def working_in(folder):
+    """Keeps a folder to one piece of work while the block runs; a second one, in any process, is refused.
+
+    The folder is made if absent, and goes again when nothing was put into it. The lock is the system's: it ends with
+    the process, however that dies.
+
+    Args:
+        folder: Its path.
+
+    Raises:
+        DataError: When it is a file, or work goes on there.
+    """
+    from filelock import FileLock, Timeout
+
+    folder = Path(folder)
+    if folder.is_file():
+        raise DataError(f"{folder}: is a file. Choose a folder.")
+    is_new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / LOCK
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise DataError(
+            f"{folder}: {_holder(path)} is working here. Wait until it ends, or choose another folder."
+        ) from error
+    try:
+        with suppress(OSError):  # only the message of a second one
+            path.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+        yield
+    finally:
+        with suppress(OSError):  # while it is held, so that nobody holds a file that is gone; Windows does it later
+            path.unlink()
+        lock.release()
+        if is_new:
+            with suppress(OSError):  # holds something
+                folder.rmdir()
+
+
+def _holder(path):
+    try:
+        return path.read_text(encoding="utf-8") or "another process"
+    except OSError:
+        return "another process"
 
 
 def sha256_of(file):

@@ -17,7 +17,7 @@ from mm_keras.evaluation.evaluate import HEADLINES
 from mm_keras.explanation.targets import find_task
 from mm_keras.pages import Result, result_page
 from mm_keras.recipe import load_recipe
-from mm_keras.saving import records
+from mm_keras.saving import records, working_in
 
 
 @dataclass(frozen=True, repr=False)
@@ -150,7 +150,7 @@ def compare(
 
     Raises:
         RecipeError: On an unknown fusion, or when there is nothing to fuse.
-        DataError: When there are too few rows, or `out` holds another comparison.
+        DataError: When there are too few rows, `out` holds another comparison, or is being worked in.
 
     Reference:
         Wang et al. 2020, arXiv:1905.12681, section 1 (the best single input may beat joint training); Du et al. 2023,
@@ -165,11 +165,14 @@ def compare(
     say = print if verbose else (lambda text: None)
     for kind, why in refused.items():
         say(f"fusion {kind!r} is left out: {why}")
-    cells = run_cells(candidates, parts, Path(out), exports, jobs, say)
-    measure = HEADLINES[recipe.tasks[name].kind][0]
-    found = Comparison(name, measure, folds=folds, refused=refused, **tally(candidates, cells, data.rows, name, seed))
-    for suffix in Comparison.SUFFIXES:
-        found.save(Path(out) / f"comparison{suffix}")
+    with working_in(out):
+        cells = run_cells(candidates, parts, Path(out), exports, jobs, say)
+        measure = HEADLINES[recipe.tasks[name].kind][0]
+        found = Comparison(
+            name, measure, folds=folds, refused=refused, **tally(candidates, cells, data.rows, name, seed)
+        )
+        for suffix in Comparison.SUFFIXES:
+            found.save(Path(out) / f"comparison{suffix}")
     return found
 
 

@@ -17,7 +17,7 @@ from mm_keras.extension import check_loads, describe_extensions
 from mm_keras.pages import Result, result_page
 from mm_keras.recipe import load_recipe
 from mm_keras.registry import nearest
-from mm_keras.saving import records
+from mm_keras.saving import records, working_in
 from mm_keras.training.fit import check_data, check_folder, save_trained, without_lost
 from mm_keras.training.learn import learn
 from mm_keras.training.run import Run, load_run
@@ -171,19 +171,19 @@ def ensemble(recipe, data, out, *, members=5, kind="best", verbose=True):
     keras.utils.set_random_seed(recipe.training.seed)
     parts = learn(recipe, data)
     judge = Judge(recipe, parts[1], data.validation)
-    out.mkdir(parents=True, exist_ok=True)
-    found = train_members(recipe, data, parts, cut, out, verbose, say)
-    if describe_extensions(recipe):
-        check_loads(found[0].trainer.model)
-    choice = choose(recipe, data, judge, found)
-    kept = choice.best if kind == "best" else kind
-    trainer, told = keep(kept, choice, found)
-    data = without_lost(recipe, data, out, say)
-    history = pd.concat([m.history for m in found], ignore_index=True)
-    told = {"kind": kept, "best": choice.best, "members": len(found), **told}
-    calibration = trainer.calibrate(data.validation, say)
-    save_trained(out, data, trainer, history, began, {"calibration": calibration, "ensemble": told})
-    made = Ensemble(load_run(out), kept, choice.best, drawn, **choice.told)
-    for suffix in Ensemble.SUFFIXES:
-        made.save(out / f"ensemble{suffix}")
-    return made
+    with working_in(out):
+        found = train_members(recipe, data, parts, cut, out, verbose, say)
+        if describe_extensions(recipe):
+            check_loads(found[0].trainer.model)
+        choice = choose(recipe, data, judge, found)
+        kept = choice.best if kind == "best" else kind
+        trainer, told = keep(kept, choice, found)
+        data = without_lost(recipe, data, out, say)
+        history = pd.concat([m.history for m in found], ignore_index=True)
+        told = {"kind": kept, "best": choice.best, "members": len(found), **told}
+        calibration = trainer.calibrate(data.validation, say)
+        save_trained(out, data, trainer, history, began, {"calibration": calibration, "ensemble": told})
+        made = Ensemble(load_run(out), kept, choice.best, drawn, **choice.told)
+        for suffix in Ensemble.SUFFIXES:
+            made.save(out / f"ensemble{suffix}")
+        return made

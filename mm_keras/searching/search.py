@@ -9,6 +9,7 @@ from mm_keras.data.setting import keep_setting, rows_digest
 from mm_keras.errors import DataError
 from mm_keras.evaluation.judge import Judge
 from mm_keras.recipe import load_recipe
+from mm_keras.saving import working_in
 from mm_keras.searching.changes import content_of
 from mm_keras.searching.importance import field_importance
 from mm_keras.searching.result import Search
@@ -34,7 +35,7 @@ def search(recipe, data, out, space=None, *, trials=20, minutes=None, prune=True
     training rows. Fitting the best recipe on the same data gives that model again.
 
     Each trial is kept in `out/study.db` when it ends: a search that is stopped, or called again for more trials, runs
-    what is left, and a trial is drawn as if nothing had stopped. One process may work in a folder at a time.
+    what is left, and a trial is drawn as if nothing had stopped. A second process is refused.
 
     Args:
         recipe: A `Recipe` or the path of one.
@@ -62,7 +63,8 @@ def search(recipe, data, out, space=None, *, trials=20, minutes=None, prune=True
     Raises:
         RecipeError: On a field that the recipe does not have, a value that it refuses, or a wrong range; before
             anything trains.
-        DataError: Without Optuna or validation rows, when `out` holds another search, or when every trial failed.
+        DataError: Without Optuna or validation rows, when `out` holds another search or is being worked in, or when
+            every trial failed.
 
     Reference:
         Bergstra et al. 2011, Algorithms for hyper-parameter optimization, section 4 (TPE); Golovin et al. 2017, Google
@@ -79,25 +81,23 @@ def search(recipe, data, out, space=None, *, trials=20, minutes=None, prune=True
         raise DataError(f"{data.name}: no validation rows, by which a search chooses.")
     say = print if verbose else (lambda text: None)
     judge = Judge(recipe, learn_tasks(recipe, data), data.validation)
-    if out.is_file():
-        raise DataError(f"{out}: is a file. Choose a folder.")
-    out.mkdir(parents=True, exist_ok=True)
     written = {path: str(own) for path, own in space.items()}
     setting = {"recipe": content_of(recipe), "space": written, "rows": rows_digest([data]), "prune": prune}
-    keep_setting(out / "setting.json", setting, "another search")
-    for path, values in written.items():
-        say(f"{path}: {values}")
+    with working_in(out):
+        keep_setting(out / "setting.json", setting, "another search")
+        for path, values in written.items():
+            say(f"{path}: {values}")
 
-    train = partial(_train, data=data, judge=judge, out=out)
-    work = Work(recipe, space, train, lambda number: out / "trials" / str(number) / "answers.npz", judge.score, say)
-    with open_study(out / "study.db", recipe.training.epochs, prune) as study:
-        if kept := len(told(study)):
-            say(f"{kept} of {trials} trials are kept in {out}")
-        run_trials(study, work, trials, None if minutes is None else 60 * minutes)
-        found = _result(study, work, judge, {"n": len(data.validation), "wanted": trials, "space": written})
-    found.best.save(out / "best.yaml")
-    for suffix in Search.SUFFIXES:
-        found.save(out / f"search{suffix}")
+        train = partial(_train, data=data, judge=judge, out=out)
+        work = Work(recipe, space, train, lambda number: out / "trials" / str(number) / "answers.npz", judge.score, say)
+        with open_study(out / "study.db", recipe.training.epochs, prune) as study:
+            if kept := len(told(study)):
+                say(f"{kept} of {trials} trials are kept in {out}")
+            run_trials(study, work, trials, None if minutes is None else 60 * minutes)
+            found = _result(study, work, judge, {"n": len(data.validation), "wanted": trials, "space": written})
+        found.best.save(out / "best.yaml")
+        for suffix in Search.SUFFIXES:
+            found.save(out / f"search{suffix}")
     return found
 
 

@@ -4,6 +4,7 @@ import json
 import platform
 import sys
 import time
+from contextlib import nullcontext
 from importlib import metadata
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from mm_keras.errors import DataError
 from mm_keras.extension import check_loads, describe_extensions
 from mm_keras.preprocessing.accelerators import leave_accelerators
 from mm_keras.recipe import load_recipe
+from mm_keras.saving import working_in
 from mm_keras.training.distributing import place as find_place
 from mm_keras.training.examples import save_examples, save_rows
 from mm_keras.training.learn import learn
@@ -80,10 +82,10 @@ def fit(
     Raises:
         RecipeError: When an encoder's first weights are absent or do not fit, or the recipe asks for what Keras's
             backend, or several devices, cannot do.
-        DataError: When the folder holds a run or is a file, a logger is not installed, the data lacks an input or task
-            of the recipe, there are no training rows, what was stopped was begun with another recipe or other data, or
-            there are not so many devices; when a data server is not there, is of another version, or does not see the
-            files.
+        DataError: When the folder holds a run, is a file or is being worked in, a logger is not installed, the data
+            lacks an input or task of the recipe, there are no training rows, what was stopped was begun with another
+            recipe or other data, or there are not so many devices; when a data server is not there, is of another
+            version, or does not see the files.
         FloatingPointError: When the loss is no longer a number; the batch is in the folder's `nan_batch.npz`.
         Interrupted: On SIGTERM or Ctrl-C, after a checkpoint; a second one ends at once.
         HostLost: When another process that trains with this one is gone. This one must end too, by `os._exit`, for JAX
@@ -97,7 +99,7 @@ def fit(
     check_loggers(log_to)
     leave_accelerators()
     place = find_place(recipe, devices, hosts, data_service)
-    with place.watched():
+    with place.watched(), nullcontext() if place.rank else working_in(out):
         if place.rank:  # the first process writes and tells
             verbose, log_to = False, ()
         return _fit(recipe, data, out, place, verbose, callbacks, resume, log_to)
@@ -132,7 +134,6 @@ def _fit(recipe, data, out, place, verbose, callbacks, resume, log_to):
     if place.servers is not None:
         say(f"training batches come from {', '.join(place.servers.addresses)}; nothing decoded of them is kept")
     if not place.rank:
-        out.mkdir(parents=True, exist_ok=True)
         data.quarantine.to_csv(out / "quarantine.csv", index=False)
         if state is None:
             save_assets(out, recipe, trainer.preprocessors, trainer.tasks)

@@ -22,6 +22,7 @@ from mm_keras.data.shards.source import open_source
 from mm_keras.data.shards.workers import Workers, share_cores
 from mm_keras.errors import DataError
 from mm_keras.recipe import load_recipe
+from mm_keras.saving import working_in
 
 PACKAGES = ("mm_keras", "tensorflow", "numpy", "pillow")
 
@@ -79,7 +80,7 @@ def prepare(
 
     Raises:
         DataError: When the table cannot be read, too many rows are bad, a package is absent, or the folder holds shards
-            of other rows or options.
+            of other rows or options, or is being worked in.
     """
     recipe = load_recipe(recipe)
     if shard_rows < 1 or (image_side is not None and image_side < 1):
@@ -88,9 +89,9 @@ def prepare(
     options = Options(seed, None if split is None else tuple(split), shard_rows, image_side)
     processes, threads = share_cores(recipe, processes)
     place = open_place(out)
-    if place.is_local and Path(out).is_file():
-        raise DataError(f"{out}: is a file. Choose a folder.")
     with ExitStack() as stack:
+        if place.is_local:
+            stack.enter_context(working_in(out))
         work = _scratch(place, stack)
         workers = None if beam is not None else stack.enter_context(Workers(processes, threads, place))
         plan, bad, count = make_plan(open_source(source, recipe, root), recipe, options, work)
