@@ -13,6 +13,7 @@ from mm_keras.comparison.tally import tally
 from mm_keras.comparison.verdict import difference
 from mm_keras.comparison.work import run_cells
 from mm_keras.data.manifest import as_data
+from mm_keras.data.rows import Rows
 from mm_keras.evaluation.evaluate import HEADLINES
 from mm_keras.explanation.targets import find_task
 from mm_keras.pages import Result, result_page
@@ -169,11 +170,20 @@ def compare(
         cells = run_cells(candidates, parts, Path(out), exports, jobs, say)
         measure = HEADLINES[recipe.tasks[name].kind][0]
         found = Comparison(
-            name, measure, folds=folds, refused=refused, **tally(candidates, cells, data.rows, name, seed)
+            name,
+            measure,
+            folds=folds,
+            refused=refused,
+            **tally(candidates, cells, _answers(data.rows, name), name, seed),
         )
         for suffix in Comparison.SUFFIXES:
             found.save(Path(out) / f"comparison{suffix}")
     return found
+
+
+def _answers(rows, task):
+    """Returns what the scores need of the rows, in memory: of rows that stream each is read once."""
+    return Rows(np.asarray(rows.ids), {}, {task: rows.targets(task)}, groups=rows.groups)
 
 
 def _or_none(value, form):

@@ -31,7 +31,7 @@ def fold_data(data, folds, task, seed):
             raise DataError(f"{data.name}: no test rows; give a number of folds.")
         return [data]
     rows = data.rows
-    classes = rows.labels[task] if task in data.classes else None
+    classes = rows.targets(task) if task in data.classes else None
     groups = rows.groups
     parted = cut_folds(folds, len(rows), classes, groups, seed, wanted="`folds` must be 0 or")
     made = []
@@ -40,5 +40,5 @@ def fold_data(data, folds, task, seed):
         own = None if classes is None else classes[rest]
         shares = (1 - VALIDATION, VALIDATION, 0.0)
         splits[rest] = draw_splits(len(rest), shares, seed + number, own, None if groups is None else groups[rest])
-        made.append(replace(data, rows=replace(rows, splits=splits)))
+        made.append(replace(data, rows=rows.resplit(splits)))
     return made

@@ -1,6 +1,6 @@
 """Checked rows of a manifest, as columns."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -56,6 +56,10 @@ class Rows:
     def split(self, name):
         """Returns the rows of one split."""
         return self.take(self.splits == name)
+
+    def resplit(self, splits):
+        """Returns the same rows in other splits, a string array `(rows,)`."""
+        return replace(self, splits=splits)
 
     def example(self, row):
         """Returns one row as people have it: `{field: value}`, missing fields left out.

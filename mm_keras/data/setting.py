@@ -3,17 +3,21 @@
 import hashlib
 import json
 
+from mm_keras.data.shards.sharded import ShardedRows
 from mm_keras.errors import DataError
 
 
 def rows_digest(parts):
-    """Returns a hex digest of the rows of some data: ids, splits and labels.
+    """Returns a hex digest of the rows of some data: ids, splits and labels; of shards their own digest, and splits.
 
     Args:
         parts: `Data`s.
     """
     digest = hashlib.sha256()
     for data in parts:
+        if isinstance(data.rows, ShardedRows):
+            digest.update(data.rows.digest.encode())
+            continue
         for row in zip(data.rows.ids, data.rows.splits, *data.rows.labels.values(), strict=True):
             digest.update(repr([str(v) for v in row]).encode())
     return digest.hexdigest()

@@ -63,7 +63,7 @@ class Voice:
 
 def stratum(rows, classes):
     """Returns the labels of the first classification, whose classes stay in proportion, or `None`."""
-    return next((rows.labels[task] for task in classes), None)
+    return next((rows.targets(task) for task in classes), None)
 
 
 def with_judges(data, seed):
@@ -73,7 +73,7 @@ def with_judges(data, seed):
     rows, splits = data.train, data.rows.splits.copy()
     shares = (1 - VALIDATION, VALIDATION, 0.0)
     splits[splits == "train"] = draw_splits(len(rows), shares, seed, stratum(rows, data.classes), rows.groups)
-    return replace(data, rows=replace(data.rows, splits=splits)), True
+    return replace(data, rows=data.rows.resplit(splits)), True
 
 
 def cut_members(data, count, seed):
@@ -85,7 +85,7 @@ def cut_members(data, count, seed):
     rows = data.train
     folds = cut_folds(count, len(rows), stratum(rows, data.classes), rows.groups, seed, wanted="`members` must be")
     places = np.arange(len(rows))
-    return [replace(rows, splits=np.where(np.isin(places, held), "validation", "train")) for _, held in folds]
+    return [rows.resplit(np.where(np.isin(places, held), "validation", "train")) for _, held in folds]
 
 
 def train_members(recipe, data, parts, cut, out, verbose, say):

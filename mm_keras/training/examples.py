@@ -19,10 +19,13 @@ MOST_ROWS, MOST_BYTES = 256, 64 * 2**20
 def save_rows(folder, recipe, data):
     """Writes `rows.parquet`: ids, splits, sources of mixed sets, cells (absolute paths) and labels of all good rows.
 
-    Of rows that stream it writes `shards.json`, the place of their shards.
+    Of rows that stream it writes `shards.json`, the place of their shards; and `rows.parquet` with their splits, where
+    those are not the shards' own.
     """
-    rows = data.rows
+    rows, listed = data.rows, Path(folder) / "rows.parquet"
     if isinstance(rows, ShardedRows):
+        if rows.assigned is not None:
+            pd.DataFrame({"split": rows.assigned}).to_parquet(listed, index=False)
         text = json.dumps({"shards": str(rows.shards.place), "rows_sha256": rows.shards.info["rows_sha256"]}, indent=1)
         (Path(folder) / "shards.json").write_text(text, encoding="utf-8")
         return
@@ -33,7 +36,7 @@ def save_rows(folder, recipe, data):
     for name, cell in rows.cells.items():
         for key, values in cell.items() if isinstance(cell, dict) else [("", cell)]:
             columns[f"input:{name}:{key}"] = _nested(values) if values.ndim > 1 else values
-    pd.DataFrame(columns).to_parquet(Path(folder) / "rows.parquet", index=False)
+    pd.DataFrame(columns).to_parquet(listed, index=False)
 
 
 def load_rows(folder, split=None):
@@ -64,7 +67,8 @@ def _load_sharded(folder):
     rows = load_shards(held["shards"], load_recipe(folder / "recipe.yaml")).rows
     if rows.shards.info["rows_sha256"] != held["rows_sha256"]:
         raise DataError(f"{held['shards']}: holds other rows than when {folder} was trained.")
-    return rows
+    listed = folder / "rows.parquet"
+    return rows.resplit(pd.read_parquet(listed)["split"].to_numpy(dtype=object)) if listed.is_file() else rows
 
 
 def _array(column):

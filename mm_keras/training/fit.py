@@ -165,24 +165,14 @@ def _fit(recipe, data, out, place, verbose, callbacks, resume, log_to):
 
 
 def _announce(recipe, data, out, say):
-    """Says what is trained on; raises when it cannot be drawn as the recipe asks."""
-    streams, task = isinstance(data.rows, ShardedRows), recipe.sampling_task
-    if task and streams:
-        raise DataError(
-            f"{data.name}: rows that stream from shards are drawn as they are. Set training.sampling to 'as_is', or "
-            "load the manifest."
-        )
-    if recipe.bucketed and streams:
-        raise DataError(
-            f"{data.name}: of rows that stream from shards the lengths are not known before they are read. Set "
-            "training.bucket to false, or load the manifest."
-        )
+    """Says what is trained on."""
+    task = recipe.sampling_task
     if say is _silent:  # the checks below cost up to a second
         return
     say(repr(data))
     if len(data.quarantine):
         say(f"{data.quarantine['row'].nunique()} bad rows are left out; see {out / 'quarantine.csv'}")
-    for line in () if streams else advise(data, recipe):
+    for line in () if isinstance(data.rows, ShardedRows) else advise(data, recipe):
         say(f"advice: {line}")
     if task:
         unlabelled = int((data.train.labels[task] == "").sum())
@@ -220,12 +210,28 @@ def check_data(recipe, data):
     """
     data = as_data(data, recipe)
     data.require(recipe)
+    if isinstance(data.rows, ShardedRows):
+        _check_drawn(recipe, data)
     data = data.narrow(recipe).recheck(recipe)
     if not len(data.train):
         raise DataError(f"{data.name}: no training rows.")
     if recipe.training.balance.kind == "gradient_blending" and not len(data.validation):
         raise DataError(f"{data.name}: no validation rows, on which training.balance 'gradient_blending' measures.")
     return data
+
+
+def _check_drawn(recipe, data):
+    """Raises when rows that stream cannot be drawn as the recipe asks."""
+    if recipe.sampling_task:
+        raise DataError(
+            f"{data.name}: rows that stream from shards are drawn as they are. Set training.sampling to 'as_is', or "
+            "load the manifest."
+        )
+    if recipe.bucketed:
+        raise DataError(
+            f"{data.name}: of rows that stream from shards the lengths are not known before they are read. Set "
+            "training.bucket to false, or load the manifest."
+        )
 
 
 def without_lost(recipe, data, out, say):

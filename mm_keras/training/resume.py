@@ -7,6 +7,7 @@ import time
 import keras
 import numpy as np
 
+from mm_keras.data.shards.sharded import ShardedRows
 from mm_keras.errors import DataError, Interrupted
 from mm_keras.training.run import how_to_go_on
 
@@ -185,8 +186,8 @@ def rows_digest(recipe, rows):
 
     Rows that stay in shards, which nothing here holds, have had theirs since they were prepared.
     """
-    if (shards := getattr(rows, "shards", None)) is not None:
-        return shards.info["rows_sha256"]
+    if isinstance(rows, ShardedRows):
+        return rows.digest
     found = hashlib.sha256()
 
     def add(name, values):

@@ -187,3 +187,20 @@ def test_side_by_side_and_exported(distractor, useless, tmp_path):
     assert (apart.lines["latency_ms"] > 0).all()
     assert apart.lines.loc["ensemble_mean", "bytes"] == apart.lines.loc[["colour", "noise"], "bytes"].sum()
     assert one.lines["bytes"].isna().all()
+
+
+@pytest.mark.slow
+def test_of_shards_every_row_is_tested_once(pair, tmp_path):
+    recipe, manifest = with_training(pair[0], epochs=2), pair[1]
+    mm.prepare(manifest, recipe, tmp_path / "shards", processes=1, shard_rows=128)
+    found = mm.compare(recipe, tmp_path / "shards", tmp_path / "out", folds=2, exports=False, verbose=False)
+    assert found.n == 900
+    cells = [load_cell(tmp_path / "out" / "trainings" / f"fusion-gated-{fold}.npz") for fold in (0, 1)]
+    tested = np.concatenate([c.ids["test"] for c in cells])
+    truth = pd.read_csv(manifest, dtype=str).set_index("id")["label"]
+    assert sorted(tested) == sorted(truth.index)
+    right = [
+        np.array(c.facts["classes"]["label"])[c.outputs["test"]["label"].argmax(axis=1)] == truth.loc[c.ids["test"]]
+        for c in cells
+    ]
+    assert found.lines.loc["gated", "value"] == pytest.approx(np.concatenate(right).mean())

@@ -147,3 +147,19 @@ def test_stacking_on_the_digits_is_exported_with_parity(digits_folder, digits_da
     found = mm.ensemble(recipe, digits_data, tmp_path / "run", members=2, kind="stacking", verbose=False)
     bundle = mm.export(found.run, tmp_path / "served", litert=("float32",), verbose=False)
     assert {"LiteRT float32", "SavedModel"} <= set(bundle.parity.reset_index()["artefact"])
+
+
+@pytest.mark.slow
+def test_of_shards_without_validation_rows_the_drawn_ones_are_remembered(distractor, tmp_path):
+    recipe, manifest = distractor
+    table = pd.read_csv(manifest, dtype=str).replace({"split": {"validation": "train"}})
+    mm.prepare(table, recipe, tmp_path / "shards", root=manifest.parent, processes=1, shard_rows=32)
+    made = mm.ensemble(recipe, tmp_path / "shards", tmp_path / "out", members=2, kind="mean", verbose=False)
+    assert made.drawn
+    run = mm.load_run(tmp_path / "out")
+    assert {s: len(run.rows(s)) for s in ("train", "validation", "test")} == run.info["rows"]
+    assert len(run.rows("validation")) == made.rows["validation"] == 24
+    assert made.members["rows"].tolist() == [108, 108]
+    for split, score in (("validation", "score"), ("test", "test_score")):
+        held = mm.evaluate(run, run.rows(split), subsets=False, out=tmp_path)
+        assert held.metrics["label"]["accuracy"]["value"] == pytest.approx(made.lines.loc["mean", score])

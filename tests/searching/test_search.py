@@ -174,3 +174,15 @@ def test_a_search_that_is_killed_goes_on_to_the_same_trials(found, planted, tmp_
     kept = again.trials.drop(columns="seconds")
     pd.testing.assert_frame_equal(kept, found[0].trials.drop(columns="seconds"))
     assert again.scores == found[0].scores
+
+
+@pytest.mark.slow
+def test_shards_are_searched_as_they_are_trained_on(planted, tmp_path):
+    recipe, manifest = planted
+    mm.prepare(manifest, recipe, tmp_path / "shards", processes=1, shard_rows=32)
+    search = mm.search(recipe, tmp_path / "shards", tmp_path / "out", {RATE: [0.003, 0.02]}, trials=2, verbose=False)
+    assert search.n == 40
+    assert (search.trials["state"] == "finished").all()
+    run = mm.fit(search.best, tmp_path / "shards", tmp_path / "run", verbose=False)
+    held = mm.evaluate(run, run.rows("validation"), subsets=False, out=tmp_path)
+    assert held.metrics["label"]["accuracy"]["value"] == pytest.approx(search.scores["best"]["score"]["value"])

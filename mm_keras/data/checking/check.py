@@ -14,6 +14,8 @@ from mm_keras.data.checking.scores import Answers
 from mm_keras.data.checking.turned import check_turned
 from mm_keras.data.manifest import Data, load
 from mm_keras.data.quarantine import first_faults
+from mm_keras.data.shards.sharded import ShardedRows
+from mm_keras.errors import DataError
 from mm_keras.recipe import load_recipe
 
 # Rows whose columns are scored; in `advise`, of which users wait for the end.
@@ -51,13 +53,17 @@ def check_data(source, recipe, *, seed=0, **options):
         A `DataCheck`.
 
     Raises:
-        DataError: As `load` raises; and when the data was loaded for another recipe.
+        DataError: As `load` raises; when the data was loaded for another recipe; on rows that stream from shards.
     """
     recipe = load_recipe(recipe)
     if isinstance(source, Data) and options:
         raise TypeError(f"options are of `load`, and this data is loaded. Received: {sorted(options)}")
     data = source if isinstance(source, Data) else load(source, recipe, **options)
     data.require(recipe)
+    if isinstance(data.rows, ShardedRows):
+        raise DataError(
+            f"{data.name}: rows stream from shards, and the checks look at all of them at once. Load the manifest."
+        )
     data = data.narrow(recipe)
     rows, files = data.rows, [data.rows.cells[k].ravel() for k, s in recipe.inputs.items() if s.kind in FILES]
     digests = file_digests(np.concatenate(files)) if files else {}

@@ -1,8 +1,10 @@
 """Rows that stay in their shards: what `load` gives of a shards folder."""
 
 import contextlib
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,8 +21,8 @@ from mm_keras.registry import nearest
 class ShardedRows:
     """Rows of some splits of a shards folder; nothing of them is in memory but what is asked for.
 
-    Training, scoring and prediction stream from it. What looks at all cells at once (comparison, ensembles, search,
-    checks of data) needs the rows of a manifest.
+    Training, scoring and prediction stream from it; search, comparison and ensembles hold ids, splits, groups and
+    labels. What looks at all cells at once (the checks of data, mixing of sets) needs the rows of a manifest.
 
     Args:
         shards: The `Shards`.
@@ -28,6 +30,7 @@ class ShardedRows:
         splits_read: The splits, in order.
         has_labels: Whether labels are read.
         chosen: Ascending int array of the rows that count, or `None` for all.
+        assigned: String array `(rows,)` of splits in place of the shards' own, or `None`.
     """
 
     shards: Shards
@@ -35,6 +38,7 @@ class ShardedRows:
     splits_read: tuple = ("train", "validation", "test")
     has_labels: bool = True
     chosen: Any = None
+    assigned: Any = None
 
     # Several sets are mixed in memory alone.
     sources, shares = None, None
@@ -69,25 +73,44 @@ class ShardedRows:
         """The rows' numbers in the table, a `Column`."""
         return Column(self, "", "row")
 
+    @cached_property
+    def splits(self):
+        """String array `(rows,)` of `"train"`, `"validation"` and `"test"`."""
+        if self.assigned is not None:
+            return self.assigned
+        counts = self.shards.rows
+        every = np.repeat(np.array(self.splits_read, dtype=object), [counts[s] for s in self.splits_read])
+        return every if self.chosen is None else every[self.chosen]
+
+    @property
+    def digest(self):
+        """A SHA-256 of what the shards were prepared from, and of the splits, where those are others."""
+        own = self.shards.info["rows_sha256"]
+        if self.assigned is None:
+            return own
+        return hashlib.sha256("\x1f".join([own, *self.assigned]).encode()).hexdigest()
+
+    @cached_property
+    def groups(self):
+        """String array `(rows,)` as of `Rows`, or `None` where no row has one; all records are read for it."""
+        found = np.asarray(Column(self, "", "group"))
+        return found if (found != "").any() else None
+
     @property
     def row_bytes(self):
         """Mean bytes of a record."""
         files = self._files()
         return sum(f["bytes"] for f in files) / max(sum(f["rows"] for f in files), 1)
 
-    def __getattr__(self, name):
-        if name in ("splits", "groups"):
-            raise DataError(
-                f"{self.shards.place}: these rows stream from shards; what was asked for needs all of them in memory. "
-                "Load the manifest instead."
-            )
-        raise AttributeError(name)
-
     def split(self, name):
         """Returns the rows of one split."""
-        if self.chosen is not None:
-            raise DataError(f"{self.shards.place}: a choice of rows has no splits.")
-        return replace(self, splits_read=(name,))
+        if self.chosen is None and self.assigned is None:
+            return replace(self, splits_read=(name,) if name in self.splits_read else ())
+        return self.take(self.splits == name)
+
+    def resplit(self, splits):
+        """Returns the same rows in other splits, a string array `(rows,)`."""
+        return replace(self, assigned=np.asarray(splits, dtype=object))
 
     def take(self, index):
         """Returns the rows at a mask or at ascending positions.
@@ -99,7 +122,8 @@ class ShardedRows:
         index = np.flatnonzero(index) if index.dtype == bool else index.astype(np.int64)
         if (np.diff(index) <= 0).any():
             raise DataError(f"{self.shards.place}: rows that stream from shards are taken in their order, each once.")
-        return replace(self, chosen=index if self.chosen is None else self.chosen[index])
+        chosen = index if self.chosen is None else self.chosen[index]
+        return replace(self, chosen=chosen, assigned=None if self.assigned is None else self.assigned[index])
 
     def shard_table(self):
         """Returns `(paths, number of the first row, number of rows)` of the shards that hold any of the rows."""
@@ -257,14 +281,7 @@ class Column:
 
 @dataclass(frozen=True, repr=False)
 class ShardedData(Data):
-    """What `load` returns of a shards folder: a `Data` whose rows stream.
-
-    `rows.splits` and the like are not there; everything else is as in `Data`.
-    """
-
-    @property
-    def counts(self):
-        return self.rows.shards.rows
+    """What `load` returns of a shards folder: a `Data` whose rows stream."""
 
     def narrow(self, recipe):
         """Returns the data with the inputs and tasks of a recipe alone, of more that were loaded."""

@@ -114,7 +114,7 @@ def column_parts(rows, kind, name, size=1024):
 
     Args:
         rows: A `ShardedRows`.
-        kind: `"input"`, `"label"`, or `""` for `id` and `row`.
+        kind: `"input"`, `"label"`, or `""` for `id`, `row` and `group`.
         name: Of the input, the task or the column. Files come as their bytes.
         size: Rows at a time.
     """

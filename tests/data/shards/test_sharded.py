@@ -1,6 +1,7 @@
 """What streams from shards is what the manifest gives: the same tensors, each row once, resumed exactly."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from conftest import card_recipe, five_input_examples, five_input_recipe, png_by
 
 import mm_keras.recipe as parts
 from mm_keras import evaluate, fit, inspect, load, load_run, predict, prepare
+from mm_keras.data.checking.check import check_data
 from mm_keras.data.drawing import Epochs
 from mm_keras.data.joining import mix
 from mm_keras.data.pipeline import make_dataset
@@ -17,6 +19,7 @@ from mm_keras.data.shards.sharded import named
 from mm_keras.data.shards.stream import numbered_records
 from mm_keras.errors import DataError
 from mm_keras.preprocessing.statistics import Moments, mean_and_deviation
+from mm_keras.training.examples import load_rows, save_rows
 from mm_keras.training.learn import learn, loss_labels, targets_and_weights
 
 ROWS = 60
@@ -156,7 +159,7 @@ def test_moments_of_parts():
 
 
 def test_rows_by_place_and_by_id(both):
-    _, data, sharded, learned = both
+    recipe, data, sharded, learned = both
     rows = sharded.test
     ids = list(rows.ids)
     for at in (0, len(rows) - 1):
@@ -179,8 +182,50 @@ def test_rows_by_place_and_by_id(both):
             rows.take(wrong) if isinstance(wrong, list) else rows.example(wrong)
     with pytest.raises(DataError, match="rows that stream from shards are not mixed"):
         mix({"a": sharded, "b": sharded}, {"a": 1, "b": 1})
-    with pytest.raises(DataError, match="stream from shards; what was asked for needs all of them in memory"):
-        _ = rows.splits
+    with pytest.raises(DataError, match="rows stream from shards, and the checks look at all of them at once"):
+        check_data(sharded, recipe)
+
+
+def test_splits_and_groups_are_those_of_the_table(tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"id": [f"r{i}" for i in range(50)], "x": rng.normal(size=50), "label": list("ab") * 25})
+    frame["group"] = [f"g{i // 4}" if i % 8 else "" for i in range(50)]
+    recipe = parts.Recipe(inputs={"x": parts.Tabular(numeric=["x"])}, tasks={"label": parts.Classification()})
+    data = load(frame, recipe)
+    for name, table in (("grouped", frame), ("plain", frame.drop(columns="group"))):
+        prepare(table, recipe, tmp_path / name, processes=1, shard_rows=8)
+    rows = load(tmp_path / "grouped", recipe).rows
+    assert dict(zip(rows.ids, rows.splits, strict=True)) == dict(zip(data.rows.ids, data.rows.splits, strict=True))
+    assert dict(zip(rows.ids, rows.groups, strict=True)) == dict(zip(data.rows.ids, data.rows.groups, strict=True))
+    some = rows.take([1, 20, 49])
+    assert [some.splits.tolist(), some.groups.tolist()] == [r[[1, 20, 49]].tolist() for r in (rows.splits, rows.groups)]
+    assert load(tmp_path / "plain", recipe).rows.groups is None
+
+
+def test_rows_in_other_splits(both, tmp_path):
+    recipe, data, sharded, learned = both
+    rows, splits = sharded.rows, np.array(["train", "test", "train", "validation"] * (ROWS // 4), object)
+    other = replace(sharded, rows=rows.resplit(splits))
+    assert other.counts == {"train": 30, "validation": 15, "test": 15}
+    ids = np.asarray(rows.ids)
+    for split in ("train", "validation", "test"):
+        assert list(getattr(other, split).ids) == ids[splits == split].tolist()
+    # A row is drawn once in an epoch, with the tensors that the manifest's row gives.
+    train, place = other.train, {i: at for at, i in enumerate(data.rows.ids)}
+    whole = next(batches(data.rows, few(learned), batch_size=ROWS).as_numpy_iterator())[0]
+    seen = []
+    for tensors, at in batches(train, few(learned), epochs=Epochs(range(1), 0)).as_numpy_iterator():
+        own = [place[i] for i in np.asarray(train.ids)[at]]
+        for name, values in tensors.items():
+            np.testing.assert_array_equal(values, whole[name][own])
+        seen += at.tolist()
+    assert seen != sorted(seen)
+    assert sorted(seen) == list(range(30))
+    assert rows.digest == rows.shards.info["rows_sha256"] != other.rows.digest
+    # What a run remembers of them.
+    recipe.save(tmp_path / "recipe.yaml")
+    save_rows(tmp_path, recipe, other)
+    assert list(load_rows(tmp_path, "validation").ids) == list(other.validation.ids)
 
 
 def test_shards_and_recipe_must_fit(both):
