@@ -9,7 +9,7 @@ from mm_keras.data.shards.places import open_place
 from mm_keras.data.shards.shard import WORK, Maker
 from mm_keras.errors import DataError
 
-PARTS = ("plan.pickle", "order.npy", "offsets.npy", "rows.pickle")
+PARTS = ("plan.pickle", "order.npy", "offsets", "rows.pickle")
 _MAKERS = {}  # of this process, one for each work: making one traces graphs
 
 

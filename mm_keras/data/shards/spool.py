@@ -23,7 +23,9 @@ class Spool:
 
     def __init__(self, folder, columns, dtypes):
         self.columns, self.dtypes = columns, dtypes
-        self._offsets = np.load(Path(folder) / "offsets.npy", mmap_mode="r")
+        # Plain numbers: the head of a .npy file is read by Python's parser, which fails with a `SystemError` now and then
+        # (seen on 3.11.7) when threads use it at once and the collector runs in between.
+        self._offsets = np.memmap(Path(folder) / "offsets", np.int64, mode="r")
         self._file = (Path(folder) / "rows.pickle").open("rb", buffering=0)  # rows are asked for in no order
 
     def __len__(self):
@@ -80,7 +82,7 @@ def write_spool(folder, source, columns):
             place += len(content)
             offsets.append(place)
             yield kept, fault
-    np.save(Path(folder) / "offsets.npy", np.frombuffer(offsets, np.int64))
+    (Path(folder) / "offsets").write_bytes(offsets.tobytes())
     return digest.hexdigest()
 
 
