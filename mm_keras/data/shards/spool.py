@@ -23,8 +23,8 @@ class Spool:
 
     def __init__(self, folder, columns, dtypes):
         self.columns, self.dtypes = columns, dtypes
-        # Plain numbers: the head of a .npy file is read by Python's parser, which fails with a `SystemError` now and then
-        # (seen on 3.11.7) when threads use it at once and the collector runs in between.
+        # Plain numbers: the head of a .npy file is read by Python's parser, which on 3.11 fails with a `SystemError`
+        # now and then, when threads use it at once and the collector runs in between.
         self._offsets = np.memmap(Path(folder) / "offsets", np.int64, mode="r")
         self._file = (Path(folder) / "rows.pickle").open("rb", buffering=0)  # rows are asked for in no order
 
