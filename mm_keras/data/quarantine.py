@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from mm_keras.data.shards.places import file_fault
 from mm_keras.errors import DataError
-from mm_keras.preprocessing.chain import PLAIN, untuned
+from mm_keras.preprocessing.chain import PLAIN, compiled, untuned
 
 COLUMNS = ["row", "id", "column", "value", "reason"]
 
@@ -105,8 +105,7 @@ def _check_of(preprocessor):
             decoded = preprocessor.decode(preprocessor.read(_cell(preprocessor, path)))
             return number, tf.reduce_sum(tf.ensure_shape(decoded, preprocessor.decoded_shape))
 
-        specs = [tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.string)]
-        traced = tf.function(attempt, input_signature=specs, autograph=False)
+        traced = compiled(attempt, tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.string))
         _CHECKS[key] = PLAIN(lambda number, path: traced(number, path))
     return _CHECKS[key]
 

@@ -17,6 +17,7 @@ from mm_keras.data.tables import read_table
 from mm_keras.errors import DataError
 from mm_keras.evaluation.evaluate import GONE
 from mm_keras.fusion import fusion_level
+from mm_keras.preprocessing.chain import compiled
 from mm_keras.training.examples import load_rows
 from mm_keras.training.run import load_run
 
@@ -159,7 +160,7 @@ def _embed(run, network, rows, batch_size):
     """Returns `({column: float32 (rows, units)}, {column: bool (rows,)}, positions (rows,))`."""
     vectors, present, positions = {n: [] for n in network.output}, {n: [] for n in network.output}, []
     specs = {n: tf.TensorSpec([None, *t.shape], t.dtype, name=n) for n, t in run.tensors.items()}
-    forward = tf.function(lambda tensors: network(tensors, training=False), input_signature=[specs], autograph=False)
+    forward = compiled(lambda tensors: network(tensors, training=False), specs)
     for tensors, at in make_dataset(run.preprocessors, rows, batch_size=batch_size):
         keep = at.numpy() >= 0
         positions.append(at.numpy()[keep])

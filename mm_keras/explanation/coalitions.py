@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from mm_keras.explanation.engine import CHUNK_ROWS
 from mm_keras.explanation.shapley import coalitions_of, share_out
+from mm_keras.preprocessing.chain import compiled
 
 # Behind the encoders a row is small: as many coalitions run at once.
 COALITION_ROWS = 512
@@ -91,8 +92,7 @@ def _compiled(engine, tensors, is_zero):
         specs = {n: tf.TensorSpec([None, *np.shape(t)[1:]], np.asarray(t).dtype) for n, t in tensors.items()}
         function = partial(_scored, engine, cut, tuple(tensors))
         signature = [specs, specs, tf.TensorSpec([None, len(tensors)], tf.bool)]
-        compiled = tf.function(function, input_signature=signature, autograph=False)
-        engine.coalition_functions[key] = compiled, COALITION_ROWS if cut else CHUNK_ROWS
+        engine.coalition_functions[key] = compiled(function, *signature), COALITION_ROWS if cut else CHUNK_ROWS
     return engine.coalition_functions[key]
 
 

@@ -10,6 +10,7 @@ from keras import layers
 from mm_keras.errors import DataError
 from mm_keras.explanation.layout import PLACES, Layout
 from mm_keras.explanation.network import Network
+from mm_keras.preprocessing.chain import compiled
 from mm_keras.registry import nearest
 from mm_keras.training.backend import require_tensorflow
 
@@ -81,9 +82,9 @@ class Engine(Network):
         moving = {n: _spec((None, *self._layout.entry_shape(n)), "float32") for n in self.entries}
         self.signature = moving, specs, tf.TensorSpec([None], tf.int32)
         self._mapped, self.coalition_functions = {}, {}  # the second is what `coalitions` compiles
-        self._observe = _compiled(self.observed, {n: _spec(v.shape, v.dtype) for n, v in inputs.items()})
-        self._evaluate = _compiled(self.value, *self.signature)
-        self._differentiate = _compiled(self._differentiated, *self.signature)
+        self._observe = compiled(self.observed, {n: _spec(v.shape, v.dtype) for n, v in inputs.items()})
+        self._evaluate = compiled(self.value, *self.signature)
+        self._differentiate = compiled(self._differentiated, *self.signature)
 
     def asked(self, kinds=None, groups=None, feature_maps=None, blanks=None):
         """Returns the same engine, compiled functions and all, told what its inputs are.
@@ -202,7 +203,7 @@ class Engine(Network):
         """
         places = tuple((n, place) for n, place in self.maps.items() if place)
         if places not in self._mapped:
-            self._mapped[places] = _compiled(lambda *given: self._by_maps(places, *given), *self.signature)
+            self._mapped[places] = compiled(lambda *given: self._by_maps(places, *given), *self.signature)
         return _in_chunks(self._mapped[places], len(column), entries, held, column)
 
     def is_chance(self, column):
@@ -252,10 +253,6 @@ class Engine(Network):
 
 def _spec(shape, dtype):
     return tf.TensorSpec([None, *shape[1:]], dtype)
-
-
-def _compiled(function, *specs):
-    return tf.function(function, input_signature=specs, autograph=False)
 
 
 def _in_chunks(function, rows, *trees):

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from mm_keras.explanation.panels import value_range
+from mm_keras.preprocessing.chain import compiled
 
 
 def saliency(engine, name, entries, held, column):
@@ -120,7 +121,7 @@ class Probe(keras.layers.Layer):
         axes, self.tail = len(_places_of(engine.maps[name])), moving[name].shape[1:]
         self.tail = self.tail[axes:] if axes else self.tail
         self.shape = (*moving[name].shape[1 : 1 + axes], math.prod(self.tail)) if axes else tuple(self.tail)
-        self.compiled = tf.function(self._run, input_signature=[tf.TensorSpec([None, *self.shape])], autograph=False)
+        self.compiled = compiled(self._run, tf.TensorSpec([None, *self.shape]))
 
     def set(self, entries, held, column):
         """Holds everything but the open input; `{..: array (1, ...)}`."""

@@ -1,4 +1,6 @@
-"""What every tf.data chain here is made with."""
+"""What every tf.data chain and every compiled function here is made with."""
+
+from functools import partial
 
 import tensorflow as tf
 
@@ -7,6 +9,15 @@ import tensorflow as tf
 PLAIN = tf.autograph.experimental.do_not_convert
 AHEAD = 4  # batches that wait for the model
 MOST = 128  # threads of one parallel map, if there are as many cores
+
+
+def compiled(function, *signature):
+    """Returns a function compiled once, for tensors of these specs.
+
+    TensorFlow counts functions by their code, and warns when it sees one traced again and again: a comparison, or a
+    notebook of several runs, has as many of each as runs. A `partial` has no code, and counts for itself.
+    """
+    return tf.function(partial(function), input_signature=signature, autograph=False)
 
 
 def untuned(dataset):

@@ -13,7 +13,7 @@ from tensorflow_text.tools.wordpiece_vocab import bert_vocab_from_dataset
 
 from mm_keras.errors import DataError
 from mm_keras.preprocessing.augmentation import stream, texts
-from mm_keras.preprocessing.chain import PLAIN, untuned
+from mm_keras.preprocessing.chain import PLAIN, compiled, untuned
 from mm_keras.preprocessing.preprocessor import Preprocessor
 from mm_keras.preprocessing.word_vectors import read_word_vectors
 from mm_keras.recipe import TensorInfo
@@ -230,7 +230,7 @@ class TextPreprocessor(Preprocessor):
             _, starts, ends = self.tokenizer.tokenize_with_offsets(text[None])
             return text, starts.values, ends.values
 
-        return tf.function(places, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
+        return compiled(places, tf.TensorSpec([], tf.string))
 
     def draw(self, tensor):
         return self.words(tensor)

@@ -14,6 +14,7 @@ from mm_keras.data.pipeline import make_dataset
 from mm_keras.data.shards.sharded import named
 from mm_keras.errors import DataError
 from mm_keras.model import logits_model, temperature_of
+from mm_keras.preprocessing.chain import compiled
 
 LEVEL = 0.9
 BINS = 15
@@ -179,7 +180,7 @@ def _compiled(network, worth):
     if keras.backend.backend() != "tensorflow":
         return network.predict_on_batch
     specs = {x.name: tf.TensorSpec(x.shape, x.dtype, name=x.name) for x in network.inputs}
-    return tf.function(partial(network, training=False), input_signature=[specs], autograph=False)
+    return compiled(lambda tensors: network(tensors, training=False), specs)
 
 
 def fit_calibration(tasks, answers, level=LEVEL, accuracy=None):

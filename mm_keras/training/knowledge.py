@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from mm_keras.errors import DataError
+from mm_keras.preprocessing.chain import compiled
 from mm_keras.recipe.inputs import PRETRAIN
 from mm_keras.registry import nearest
 from mm_keras.training.optimizer import summed
@@ -120,7 +121,7 @@ def _step(entities, relations, optimizer, method):
         tf.TensorSpec([None, NEGATIVES], tf.int32),
         tf.TensorSpec([None, NEGATIVES], tf.bool),
     )
-    return tf.function(run, input_signature=specs, autograph=False)
+    return compiled(run, *specs)
 
 
 def _unit(vectors):

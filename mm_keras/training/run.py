@@ -15,6 +15,7 @@ from mm_keras.data.manifest import load
 from mm_keras.errors import DataError
 from mm_keras.extension import describe_extensions, first_line, restore_extensions
 from mm_keras.preprocessing import build_preprocessor
+from mm_keras.preprocessing.chain import compiled
 from mm_keras.preprocessing.raw import preprocess, raw_batch, raw_specs
 from mm_keras.recipe import Recipe, load_recipe
 from mm_keras.registry import ENCODERS, FUSIONS, resolve
@@ -52,7 +53,7 @@ class Run:
     def preprocess(self):
         """`{field: tensor (rows, ...)}` -> `({input: model tensor}, {input: bool (rows,)})`, compiled once."""
         specs = raw_specs(self.preprocessors)
-        return tf.function(lambda raw: preprocess(self.preprocessors, raw), input_signature=[specs], autograph=False)
+        return compiled(lambda raw: preprocess(self.preprocessors, raw), specs)
 
     @cached_property
     def forward(self):
@@ -60,9 +61,7 @@ class Run:
         if keras.backend.backend() != "tensorflow":
             return self._forward_elsewhere
         specs = {n: tf.TensorSpec([None, *t.shape], t.dtype, name=n) for n, t in self.tensors.items()}
-        return tf.function(
-            lambda tensors: self.model(tensors, training=False), input_signature=[specs], autograph=False
-        )
+        return compiled(lambda tensors: self.model(tensors, training=False), specs)
 
     def _forward_elsewhere(self, tensors):
         outputs = self.model.predict_on_batch({n: np.asarray(tensors[n]) for n in self.tensors})

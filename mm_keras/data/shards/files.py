@@ -8,7 +8,7 @@ from mm_keras.data.shards.convert import convert
 from mm_keras.data.shards.places import file_fault, read_bytes
 from mm_keras.errors import DataError
 from mm_keras.preprocessing import build_preprocessor
-from mm_keras.preprocessing.chain import PLAIN
+from mm_keras.preprocessing.chain import PLAIN, compiled
 from mm_keras.preprocessing.picture import probe_jpeg, probe_jpegs, probe_picture
 from mm_keras.preprocessing.wav import decode_wav
 
@@ -126,7 +126,6 @@ def _compiled(probe, threads, shape=()):
     def numbered(at, content):
         return at, probe(content)
 
-    @tf.function(input_signature=[tf.TensorSpec([None, *shape], tf.string)], autograph=False)
     def check(contents):
         count = tf.shape(contents)[0]
         rows = tf.data.Dataset.from_tensor_slices((tf.range(count), contents))
@@ -135,4 +134,4 @@ def _compiled(probe, threads, shape=()):
         rows = rows.ignore_errors(log_warning=False).concatenate(tf.data.Dataset.from_tensors((-1, 0)))
         return rows.batch(tf.cast(count, tf.int64) + 1).get_single_element()[0]
 
-    return check
+    return compiled(check, tf.TensorSpec([None, *shape], tf.string))
