@@ -283,6 +283,13 @@ class Column:
 class ShardedData(Data):
     """What `load` returns of a shards folder: a `Data` whose rows stream."""
 
+    @property
+    def counts(self):
+        rows = self.rows
+        if rows.assigned is not None or rows.chosen is not None:
+            return super().counts
+        return {s: n if s in rows.splits_read else 0 for s, n in rows.shards.rows.items()}
+
     def narrow(self, recipe):
         """Returns the data with the inputs and tasks of a recipe alone, of more that were loaded."""
         return replace(self, rows=replace(self.rows, recipe=recipe))
