@@ -40,7 +40,7 @@ def prepare(
     max_bad: Annotated[float, typer.Option(help="Share of bad rows above which it fails.")] = 0.05,
     beam: Annotated[list[str] | None, typer.Option(help="An argument of an Apache Beam pipeline, repeatable.")] = None,
 ):
-    """Pack a manifest and its files into shards, which fit, search and predict take in its place."""
+    """Pack a manifest and its files into shards, which fit, evaluate, predict and search take in its place."""
     mm = package()
     options = {"processes": processes, "shard_rows": shard_rows, "image_side": image_side, "seed": seed}
     with Progress(*Progress.get_default_columns(), TextColumn("{task.fields[rows]} rows"), console=console) as bar:

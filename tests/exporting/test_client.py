@@ -150,7 +150,7 @@ def test_a_server_that_keeps_silent_is_left_at_the_deadline(five_input_bundle, s
             began = time.monotonic()
             with pytest.raises(DeadlineExceeded):
                 client.predict({})
-            assert 0.6 < time.monotonic() - began < 30
+            assert 0.6 < time.monotonic() - began < 5
 
 
 @pytest.fixture
